@@ -1,0 +1,1 @@
+"""Classical methods that networks are measured against."""

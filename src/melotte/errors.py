@@ -1,0 +1,55 @@
+"""Errors that melotte raises for a user's mistake: each says what was given and what is allowed.
+
+Every class subclasses the builtin that Python users would catch, and the command line turns any
+:class:`MelotteError` into one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+
+class MelotteError(Exception):
+    """Base of all errors that a user's input or setting can cause."""
+
+
+class MelotteValueError(MelotteError, ValueError):
+    """A value, key or setting is outside what is allowed."""
+
+
+class MelotteFileError(MelotteError, OSError):
+    """A file is missing, unreadable, truncated, foreign or of the wrong kind."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class MissingExtraError(MelotteError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+def require(module: str, extra: str) -> object:
+    """Import an optional module, or say which extra installs it.
+
+    Parameters
+    ----------
+    module : str
+        Importable name, such as ``"pyarrow.parquet"``.
+    extra : str
+        The extra of melotte that brings it, such as ``"tables"``.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    MissingExtraError
+        When the module cannot be imported.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{module} is not installed; install it with: pip install 'melotte[{extra}]'"
+        ) from error

@@ -1,0 +1,1 @@
+"""The users' files: one small reader a format."""

@@ -1,0 +1,1 @@
+"""What exists: stars, populations, extinction, profiles."""

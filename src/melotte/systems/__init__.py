@@ -1,0 +1,1 @@
+"""One module a system: it wires sky, telescope, io and networks together."""

@@ -1,0 +1,1 @@
+"""What is recorded: surveys, detectors, errors, selection."""
