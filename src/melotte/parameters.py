@@ -1,7 +1,7 @@
 """Physical parameters and the prior over them.
 
-A :class:`Parameter` knows its name, unit, range and the scale (linear or logarithmic) on which it
-is uniform; a :class:`Prior` is a box of them. Networks never see physical values: they work in
+A :class:`Parameter` knows its name, unit, range and prior (uniform, log-uniform or a truncated
+normal); a :class:`Prior` is a box of them. Networks never see physical values: they work in
 the *unit cube*, where every parameter is uniform on [0, 1] under the prior, so that no head can
 put mass outside the prior and every loss is on one scale.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from melotte.errors import MelotteValueError
 
-Scale = Literal["linear", "log"]
+Scale = Literal["linear", "log", "normal"]
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,19 @@ class Parameter:
         Range of the prior, in ``unit``.
     unit : str
         A unit that FITS and VOTable keep (``"kpc"``, ``"mag"``, ``"arcsec"``), or ``""``.
-    scale : {"linear", "log"}
-        The prior is uniform in the value, or in its logarithm.
+    scale : {"linear", "log", "normal"}
+        The prior is uniform in the value, uniform in its logarithm, or a normal distribution of
+        mean ``centre`` and standard deviation ``width`` truncated to the range.
     description : str
         What the number is; for a logarithm, of what.
+    centre, width : float, optional
+        Mean and standard deviation, in ``unit``, where the scale is normal.
 
     Raises
     ------
     MelotteValueError
-        When the range is empty, not finite, or not positive on a logarithmic scale.
+        When the range is empty, not finite, or not positive on a logarithmic scale, or when the
+        centre and width do not go with the scale.
     """
 
     name: str
@@ -50,6 +54,8 @@ class Parameter:
     unit: str = ""
     scale: Scale = "linear"
     description: str = ""
+    centre: float | None = None
+    width: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
@@ -57,9 +63,15 @@ class Parameter:
                 f"parameter {self.name}: range [{self.low}, {self.high}] is empty or not finite; "
                 "low must be below high"
             )
-        if self.scale not in ("linear", "log"):
+        if self.scale not in ("linear", "log", "normal"):
             raise MelotteValueError(
-                f"parameter {self.name}: scale {self.scale!r} is not 'linear' or 'log'"
+                f"parameter {self.name}: scale {self.scale!r} is not 'linear', 'log' or 'normal'"
+            )
+        normal = self.centre is not None and self.width is not None and self.width > 0
+        if normal != (self.scale == "normal"):
+            raise MelotteValueError(
+                f"parameter {self.name}: a normal scale, and no other, needs a centre and a "
+                f"width > 0; found scale {self.scale!r}, centre {self.centre}, width {self.width}"
             )
         if self.scale == "log" and self.low <= 0:
             raise MelotteValueError(
@@ -67,32 +79,54 @@ class Parameter:
             )
 
     def to_unit(self, value: Tensor) -> Tensor:
-        """Map physical values to [0, 1] (any shape; values outside the range map outside)."""
-        low, high, value = self._scaled(value)
-        return (value - low) / (high - low)
+        """Map physical values to [0, 1] (any shape; NaN stays NaN).
+
+        Values outside the range map outside [0, 1] on the linear and logarithmic scales, and
+        may be as far outside as rounding allows on the normal one.
+        """
+        low, high = self._ends
+        if self.scale == "normal":
+            cumulative = _normal_cdf((value - self._centre) / self._width)
+            return (cumulative - low) / (high - low)
+        return ((torch.log(value) if self.scale == "log" else value) - low) / (high - low)
 
     def from_unit(self, unit_value: Tensor) -> Tensor:
         """Map [0, 1] back to physical values (any shape)."""
-        low, high, _ = self._scaled(None)
+        low, high = self._ends
         value = low + (high - low) * unit_value
+        if self.scale == "normal":
+            value = self._centre + self._width * torch.special.ndtri(value.double())
+            return value.to(unit_value.dtype).clamp(self.low, self.high)
         return torch.exp(value) if self.scale == "log" else value
 
     def log_jacobian(self, value: Tensor) -> Tensor:
         """Natural logarithm of d(unit value)/d(value) at physical values (any shape)."""
-        low, high, _ = self._scaled(None)
+        low, high = self._ends
         constant = -math.log(high - low)
         if self.scale == "log":
             return constant - torch.log(value)
+        if self.scale == "normal":
+            score = (value - self._centre) / self._width
+            return constant - 0.5 * score**2 - math.log(self._width * math.sqrt(2 * math.pi))
         return torch.full_like(value, constant)
 
-    def _scaled(self, value: Tensor | None) -> tuple[float, float, Any]:
+    @property
+    def _centre(self) -> float:
+        return self.centre if self.centre is not None else 0.0
+
+    @property
+    def _width(self) -> float:
+        return self.width if self.width is not None else 1.0
+
+    @property
+    def _ends(self) -> tuple[float, float]:
         if self.scale == "log":
-            return (
-                math.log(self.low),
-                math.log(self.high),
-                None if value is None else torch.log(value),
-            )
-        return self.low, self.high, value
+            return math.log(self.low), math.log(self.high)
+        if self.scale == "normal":
+            scores = torch.tensor([self.low, self.high], dtype=torch.float64)
+            low, high = _normal_cdf((scores - self._centre) / self._width).tolist()
+            return low, high
+        return self.low, self.high
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionary for a model file or a bank."""
@@ -103,6 +137,8 @@ class Parameter:
             "unit": self.unit,
             "scale": self.scale,
             "description": self.description,
+            "centre": self.centre,
+            "width": self.width,
         }
 
     @classmethod
@@ -118,6 +154,10 @@ class Parameter:
             return cls(**entry)
         except TypeError as error:
             raise MelotteValueError(f"parameter entry {entry!r} is malformed: {error}") from error
+
+
+def _normal_cdf(score: Tensor) -> Tensor:
+    return torch.special.ndtr(score.double()).to(score.dtype)
 
 
 class Prior:
