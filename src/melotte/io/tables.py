@@ -1,0 +1,81 @@
+"""One call to read a users' table, whatever its format."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.io.binary_tables import read_fits, read_parquet, read_votable
+from melotte.io.delimited_text import Chooser, read_csv, read_ecsv
+from melotte.io.table_files import TableFile, listed, read_bytes, table_format
+
+_READERS: dict[str, Callable[[Path, bytes, Chooser], TableFile]] = {
+    "csv": read_csv,
+    "ecsv": read_ecsv,
+    "fits": read_fits,
+    "votable": read_votable,
+    "parquet": read_parquet,
+}
+
+
+def read_table(path: str | Path, columns: Sequence[str] | Chooser | None = None) -> TableFile:
+    """Read a table of CSV, TSV, ECSV, FITS, VOTable or parquet, gzipped or not.
+
+    The format is told from the content; the name of the file matters only in error messages.
+
+    Parameters
+    ----------
+    path : str or Path
+    columns : sequence of str, or callable, optional
+        The columns to read, spelled as in the file; or a function from the file's names to these.
+        All columns by default.
+
+    Returns
+    -------
+    TableFile
+        Arrays of native byte order with missing numbers as NaN, units and metadata.
+
+    Raises
+    ------
+    MelotteFileError
+        When the file is missing, a folder, empty, damaged, truncated, of a foreign kind, names two
+        columns alike, or has no rows.
+    MelotteValueError
+        When a wanted column is not in the file.
+    """
+    path = Path(path)
+    content = read_bytes(path)
+
+    def choose(names: Sequence[str]) -> Sequence[str]:
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise MelotteFileError(
+                f"{path}: column names must differ, found more than one {listed(twice)}"
+            )
+        chosen = names if columns is None else columns(names) if callable(columns) else columns
+        for name in chosen:
+            if name not in names:
+                raise MelotteValueError(
+                    f"{path} has no column {name!r}{did_you_mean(name, names)}; "
+                    f"found: {listed(names)}"
+                )
+        if not chosen:
+            raise MelotteValueError(f"{path}: no column was asked for; found: {listed(names)}")
+        return list(dict.fromkeys(chosen))
+
+    table = _READERS[table_format(path, content)](path, content, choose)
+    if table.n_rows == 0:
+        raise MelotteFileError(f"{path} has column names but no rows; at least one is needed")
+    return table
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``" (did you mean 'x'?)"`` for near spellings among the known names, or ``""``."""
+    by_lower = {str(candidate).lower(): str(candidate) for candidate in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
+    if not near:
+        return ""
+    return f" (did you mean {' or '.join(repr(by_lower[word]) for word in near)}?)"
