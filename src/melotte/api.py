@@ -1,0 +1,333 @@
+"""The public functions: load, simulate, train, infer, evaluate.
+
+They join presets, systems and the engine; the command line calls them and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from melotte.errors import MelotteFileError, MelotteValueError
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from melotte.engine.evaluation import Evaluation
+    from melotte.engine.inference import InferenceResult
+    from melotte.engine.model_files import Model
+
+Paths = str | Path | Sequence[str | Path]
+
+
+def shipped_models() -> dict[str, Path]:
+    """Names and files of the models that come with the package."""
+    folder = Path(str(files("melotte") / "weights"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def model_path(name_or_path: str | Path) -> Path:
+    """File of a shipped model's name, or the path itself.
+
+    Raises
+    ------
+    MelotteValueError
+        When it is neither a shipped name nor a path ending in .safetensors.
+    """
+    shipped = shipped_models()
+    name = str(name_or_path)
+    if name in shipped:
+        return shipped[name]
+    path = Path(name)
+    if path.suffix != ".safetensors" and not path.is_file():
+        raise MelotteValueError(
+            f"model {name!r} is unknown; shipped: {', '.join(shipped) or 'none'}, "
+            "or give a path that ends in .safetensors"
+        )
+    return path
+
+
+def load(name_or_path: str | Path, device: str = "auto") -> Model:
+    """Load a model by its shipped name or from its file.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+    device : str
+        ``"auto"`` takes a GPU when there is one; else a torch device.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    MelotteFileError
+        When the file is missing, truncated, or no melotte model.
+    """
+    from melotte.engine.model_files import load_model
+    from melotte.systems.registry import build_system
+
+    return load_model(model_path(name_or_path), build_system, device=torch_device(device))
+
+
+def torch_device(name: str) -> str:
+    """Resolve ``"auto"``, and refuse a device that torch does not have.
+
+    Raises
+    ------
+    MelotteValueError
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise MelotteValueError(
+            f"device {name!r} is not available here; allowed: auto, cpu, cuda, cuda:N"
+        ) from error
+    return name
+
+
+def simulate(
+    preset: str | Path,
+    output: str | Path,
+    n: int,
+    *,
+    seed: int = 0,
+    task: int = 1,
+    of: int = 1,
+    overrides: Sequence[str] = (),
+    progress: bool | None = None,
+) -> Path:
+    """Write a bank of mocks.
+
+    Parameters
+    ----------
+    preset : str or Path
+    output : str or Path
+        The bank, ``.h5``; with ``of`` > 1, the shard.
+    n : int
+        Mocks in the whole bank, all shards together.
+    seed : int
+    task, of : int
+        This is shard ``task`` (1-based) of ``of``.
+    overrides : sequence of ``section.key=value``
+    progress : bool, optional
+        Show progress; by default when attached to a terminal.
+
+    Returns
+    -------
+    Path
+        The bank that was written.
+    """
+    from melotte.engine.banks import write_bank
+    from melotte.systems.registry import build_system, load_preset
+
+    settings = load_preset(preset, overrides)
+    return write_bank(
+        build_system(settings),
+        settings.model_dump(mode="json"),
+        Path(output),
+        n=n,
+        seed=seed,
+        task=task,
+        of=of,
+        progress=progress,
+    )
+
+
+def train(
+    preset: str | Path,
+    output: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: str = "auto",
+    max_time: str | None = None,
+    device: str = "auto",
+    progress: bool | None = None,
+) -> Model:
+    """Train a preset's network on mocks made on the fly and write the model.
+
+    Parameters
+    ----------
+    preset : str or Path
+    output : str or Path
+        The model, ``.safetensors``; the run folder lies beside it.
+    overrides : sequence of ``section.key=value``
+    resume : {"auto", "never"} or a run folder
+    max_time : str, optional
+        Such as ``"90s"``, ``"30m"`` or ``"2h"``.
+    device : str
+    progress : bool, optional
+
+    Returns
+    -------
+    Model
+    """
+    from melotte.engine.training import train as run_training
+    from melotte.systems.registry import build_system, load_preset
+
+    settings = load_preset(preset, overrides)
+    return run_training(
+        build_system(settings),
+        settings.model_dump(mode="json"),
+        settings.training,
+        settings.local,
+        Path(output),
+        resume=resume,
+        max_time=max_time,
+        device=torch_device(device),
+        progress=progress,
+    )
+
+
+def infer(
+    model: Model | str | Path,
+    source: Paths,
+    *,
+    column: Mapping[str, str] | None = None,
+    group_by: str | None = None,
+    release: str | None = None,
+    min_probability: float | None = None,
+    samples: int = 0,
+    seed: int = 0,
+    prior: str | Path | None = None,
+    progress: bool | None = None,
+) -> InferenceResult:
+    """Measure every object in some files.
+
+    Parameters
+    ----------
+    model : Model, shipped name or path
+    source : path or paths
+        Tables of members; one object a file, or many with ``group_by``.
+    column : mapping, optional
+        Our column names to the table's.
+    group_by : str, optional
+        Column that names the object of each row.
+    release : str, optional
+        Gaia release of the tables, where their names do not tell.
+    min_probability : float, optional
+        Drop stars of lower membership probability.
+    samples : int
+        Posterior samples to keep of every object; 0 keeps none.
+    seed : int
+    prior : path, optional
+        YAML file of per-parameter priors to reweight by.
+    progress : bool, optional
+
+    Returns
+    -------
+    InferenceResult
+        ``.table()`` is an astropy table, ``.write(path)`` writes it.
+    """
+    from melotte.engine.inference import infer_batches
+
+    if isinstance(model, str | Path):
+        model = load(model)
+    paths = [source] if isinstance(source, str | Path) else list(source)
+    options = {
+        "column": dict(column or {}),
+        "group_by": group_by,
+        "release": release,
+        "min_probability": min_probability,
+    }
+    entries: Iterable[Any] = model.system.read(paths, options)
+    return infer_batches(
+        model, entries, n_samples=samples, seed=seed, prior_file=prior, progress=progress
+    )
+
+
+def evaluate(
+    model: Model | str | Path,
+    *,
+    bank: Paths | None = None,
+    n: int = 5000,
+    seed: int = 1,
+    progress: bool | None = None,
+) -> Evaluation:
+    """Judge a model on mocks it has not seen.
+
+    Parameters
+    ----------
+    model : Model, shipped name or path
+    bank : path or paths, optional
+        A fixed bank; otherwise ``n`` mocks are drawn with ``seed``.
+    n, seed : int
+    progress : bool, optional
+
+    Returns
+    -------
+    Evaluation
+    """
+    from melotte.engine.evaluation import evaluate as run_evaluation
+
+    if isinstance(model, str | Path):
+        model = load(model)
+    return run_evaluation(model, bank=bank, n=n, seed=seed, progress=progress)
+
+
+def compare(result: Table, literature: str | Path) -> Table:
+    """Join a result table with a table of literature values.
+
+    Parameters
+    ----------
+    result : astropy Table, one row an object, with ``id``
+    literature : path
+        A table with an ``id`` column (or ``Cluster``, ``Name``, ``key``) and columns named like
+        the parameters, such as ``log_age``.
+
+    Returns
+    -------
+    astropy Table
+        ``id`` and, for each parameter in both: ``NAME_50``, ``NAME_literature`` and
+        ``NAME_difference`` (ours minus theirs).
+
+    Raises
+    ------
+    MelotteFileError
+        When the literature table has no such columns or no object in common.
+    """
+    import numpy as np
+    from astropy.table import Table
+
+    from melotte.io.tables import read_table
+
+    columns = read_table(literature).columns
+    lower = {name.lower(): name for name in columns}
+    key = next((lower[name] for name in ("id", "cluster", "name", "key") if name in lower), None)
+    names = [name[:-3] for name in result.colnames if name.endswith("_50")]
+    shared = [name for name in names if name in columns]
+    if key is None or not shared:
+        raise MelotteFileError(
+            f"{literature}: needs a column id (or Cluster, Name, key) and one of "
+            f"{', '.join(names)}; found {', '.join(map(str, columns))}"
+        )
+    theirs = {plain_name(str(name)): row for row, name in enumerate(columns[key])}
+    rows = [(row, theirs.get(plain_name(str(name)))) for row, name in enumerate(result["id"])]
+    matched = [(ours, other) for ours, other in rows if other is not None]
+    if not matched:
+        raise MelotteFileError(f"{literature}: no object in common with the results (column {key})")
+    ours, other = (list(part) for part in zip(*matched, strict=True))
+    joined = Table({"id": result["id"][ours]})
+    for name in shared:
+        values = np.asarray(columns[name], dtype=float)[other]
+        joined[f"{name}_50"] = result[f"{name}_50"][ours]
+        joined[f"{name}_literature"] = values
+        joined[f"{name}_difference"] = np.asarray(result[f"{name}_50"][ours]) - values
+    return joined
+
+
+def plain_name(name: str) -> str:
+    """A cluster's name without case, spaces, underscores, hyphens and leading zeros."""
+    import re
+
+    bare = re.sub(r"[\s_\-]+", "", name.lower())
+    return re.sub(r"(?<=[a-z])0+(?=\d)", "", bare)
+
+

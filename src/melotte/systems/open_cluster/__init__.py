@@ -1,0 +1,1 @@
+"""Open clusters: age, extinction, distance and [Fe/H] from Gaia members."""

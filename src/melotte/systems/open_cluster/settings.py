@@ -1,0 +1,102 @@
+"""Settings of the open-cluster system: what is simulated, and how the network is built."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from melotte.parameters import Parameter
+
+Interval = tuple[float, float]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class PriorSettings(BaseModel):
+    """Ranges of the prior; [Fe/H] is normal within its range, distance log-uniform."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    log_age: Interval = (6.0, 10.2)
+    extinction_v: Interval = (0.0, 6.0)
+    distance: Interval = (0.03, 15.0)
+    metallicity: Interval = (-1.0, 0.5)
+    metallicity_centre: float = -0.05
+    metallicity_width: Annotated[float, Field(gt=0)] = 0.25
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Parameters in the order of the posterior: the least often catalogued last."""
+        return (
+            Parameter("log_age", *self.log_age, description="log10(age/yr)"),
+            Parameter(
+                "extinction_v", *self.extinction_v, unit="mag", description="mean A_V (CCM89)"
+            ),
+            Parameter(
+                "distance", *self.distance, unit="kpc", scale="log", description="distance"
+            ),
+            Parameter(
+                "metallicity",
+                *self.metallicity,
+                scale="normal",
+                centre=self.metallicity_centre,
+                width=self.metallicity_width,
+                description="[Fe/H]",
+            ),
+        )
+
+
+class DataSettings(BaseModel):
+    """What a mock member list is made of.
+
+    Parameters
+    ----------
+    prior : PriorSettings
+    members : (int, int)
+        Range of the number of listed stars, field stars included; log-uniform.
+    max_stars : int
+        Stars of a list that the network reads: a longer list is sampled at random.
+    max_cluster_mass : float, Msun
+        Lists that would need a heavier cluster are not drawn.
+    magnitude_limits : tuple of float
+        Usual faint limits in G; each mock takes one of them, or (with the probability
+        ``free_limit``) any between 15.5 and 20.5.
+    dr2 : fraction of mocks observed as in DR2, the rest as in EDR3.
+    binary_fraction : range of the fraction of stars with a companion.
+    contamination : mean fraction of field stars in the list.
+    no_membership : fraction of lists without membership probabilities.
+    no_photometric_errors : fraction of lists without photometric errors.
+    colour_zero_point, magnitude_zero_point : standard deviation, mag
+        Offsets of a whole cluster: passbands, calibration and stellar models.
+    cool_star_slope : standard deviation
+        Error of the models' BP-RP per mag of intrinsic colour redder than 1.3.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prior: PriorSettings = PriorSettings()
+    members: tuple[Annotated[int, Field(ge=1)], int] = (10, 10_000)
+    max_stars: Annotated[int, Field(ge=10, le=10_000)] = 512
+    max_cluster_mass: Annotated[float, Field(gt=0)] = 5e4
+    magnitude_limits: tuple[float, ...] = (18.0, 19.0, 20.0)
+    free_limit: Fraction = 0.35
+    dr2: Fraction = 0.3
+    binary_fraction: Interval = (0.1, 0.7)
+    contamination: Fraction = 0.12
+    no_membership: Fraction = 0.35
+    no_photometric_errors: Fraction = 0.3
+    colour_zero_point: Annotated[float, Field(ge=0)] = 0.015
+    magnitude_zero_point: Annotated[float, Field(ge=0)] = 0.03
+    cool_star_slope: Annotated[float, Field(ge=0)] = 0.08
+
+
+class ModelSettings(BaseModel):
+    """The set network and its posterior."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: Annotated[int, Field(ge=8)] = 128
+    blocks: Annotated[int, Field(ge=1)] = 3
+    attention_seeds: Annotated[int, Field(ge=0)] = 8
+    features: Annotated[int, Field(ge=8)] = 128
+    head: str = "flow"
+    head_settings: dict[str, float | int | str | list[int]] = {}

@@ -1,0 +1,175 @@
+"""Presets: find, override, validate, and build the system that one describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from melotte.engine.settings import LocalSettings, TrainingSettings
+from melotte.errors import MelotteFileError, MelotteValueError
+
+if TYPE_CHECKING:
+    from melotte.systems.base import System
+
+SYSTEMS = ("open-cluster",)
+
+
+class Preset(BaseModel):
+    """A validated preset: what is simulated, the network, and how it trains.
+
+    ``data`` and ``model`` are the system's own settings, ``training`` is the engine's, and
+    ``local`` (device, threads, logs) has no effect on the result.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    system: str
+    data: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    training: TrainingSettings = TrainingSettings()
+    local: LocalSettings = LocalSettings()
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the presets that are shipped."""
+    folder = files("melotte") / "presets"
+    return tuple(
+        sorted(
+            entry.name.removesuffix(".yaml")
+            for entry in folder.iterdir()
+            if entry.name.endswith(".yaml")
+        )
+    )
+
+
+def load_preset(source: str | Path, overrides: Sequence[str] = ()) -> Preset:
+    """Read a preset and apply overrides.
+
+    Parameters
+    ----------
+    source : str or Path
+        Name of a shipped preset, or a YAML file.
+    overrides : sequence of str
+        ``section.key=value`` with a YAML value, such as ``training.batch_size=64``.
+
+    Returns
+    -------
+    Preset
+
+    Raises
+    ------
+    MelotteValueError
+        When the preset or a key is unknown, or a value is not allowed.
+    MelotteFileError
+        When the file cannot be read.
+    """
+    content, origin = _read(source)
+    for override in overrides:
+        _apply(content, override)
+    preset = validated(content, origin)
+    build_system(preset)
+    return preset
+
+
+def validated(content: Mapping[str, Any], origin: str) -> Preset:
+    """Validate a preset's content; ``origin`` names it in the error message."""
+    try:
+        return Preset.model_validate(dict(content))
+    except ValidationError as error:
+        raise MelotteValueError(f"preset {origin}: {describe(error)}") from error
+
+
+def build_system(preset: Preset | Mapping[str, Any]) -> System:
+    """Build the system that a preset describes.
+
+    Parameters
+    ----------
+    preset : Preset or mapping
+        A mapping is what a model file or a bank stores.
+
+    Raises
+    ------
+    MelotteValueError
+        When the system is unknown or its settings are not allowed.
+    """
+    if not isinstance(preset, Preset):
+        preset = validated(preset, str(preset.get("name", "?")))
+    if preset.system == "open-cluster":
+        from melotte.systems.open_cluster.settings import DataSettings, ModelSettings
+        from melotte.systems.open_cluster.system import OpenCluster
+
+        data = _section(DataSettings, preset, "data")
+        model = _section(ModelSettings, preset, "model")
+        return OpenCluster(data, model)
+    raise MelotteValueError(
+        f"preset {preset.name}: system {preset.system!r} is unknown; known: {', '.join(SYSTEMS)}"
+    )
+
+
+def describe(error: ValidationError) -> str:
+    """The first complaint of a validation, in one line: key, what was found, what is allowed."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"key {key!r} is unknown"
+    if first["type"] == "missing":
+        return f"key {key!r} is missing"
+    return f"key {key!r} is {first['input']!r}: {first['msg'].lower()}"
+
+
+def _section(settings: type[BaseModel], preset: Preset, section: str) -> Any:
+    try:
+        return settings.model_validate(getattr(preset, section))
+    except ValidationError as error:
+        complaint = describe(error).replace("key '", f"key '{section}.", 1)
+        raise MelotteValueError(f"preset {preset.name}: {complaint}") from error
+
+
+def _read(source: str | Path) -> tuple[dict[str, Any], str]:
+    name = str(source)
+    if name in preset_names():
+        text = (files("melotte") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    elif name.endswith((".yaml", ".yml")):
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise MelotteFileError(f"preset {name}: cannot be read ({error})") from error
+    else:
+        raise MelotteValueError(
+            f"preset {name!r} is unknown; known: {', '.join(preset_names())}, "
+            "or a path that ends in .yaml"
+        )
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = str(error).splitlines()[0]
+        raise MelotteFileError(f"preset {name}: not valid YAML ({line})") from error
+    if not isinstance(content, dict):
+        raise MelotteFileError(f"preset {name}: holds {type(content).__name__}, not a mapping")
+    return content, name
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.split(".")
+    if not equals or not all(keys) or len(keys) < 2:
+        raise MelotteValueError(
+            f"override {override!r} is not of the form section.key=value, "
+            "such as training.batch_size=64"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MelotteValueError(f"override {override!r}: the value is not valid YAML") from error
+    target = content
+    for key in keys[:-1]:
+        target = target.setdefault(key, {})
+        if not isinstance(target, dict):
+            raise MelotteValueError(f"override {override!r}: {key!r} holds a value, not a section")
+    target[keys[-1]] = value
