@@ -1,0 +1,305 @@
+"""The command line: parses and calls, nothing else. Heavy imports wait inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="melotte",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Weigh, date and measure star clusters and galaxy clusters.",
+)
+
+Preset = Annotated[str, typer.Argument(help="A shipped preset's name, or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings to change: section.key=value.")
+]
+Model = Annotated[str, typer.Argument(help="A shipped model's name, or a .safetensors file.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", help="NAME=theirs, as often as needed.")
+]
+GroupBy = Annotated[str | None, typer.Option(help="Column that names the object of each row.")]
+Release = Annotated[str | None, typer.Option(help="DR2, EDR3 or DR3, where the table is silent.")]
+MinProbability = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Drop stars of lower membership probability.")
+]
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output")] = Path("melotte-demo"),
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make mocks of every system, infer them with the shipped models, write one HTML report."""
+    from melotte.demo import run_demo
+
+    report = run_demo(output, seed=seed)
+    typer.echo(f"report: {report}")
+
+
+@app.command()
+def models() -> None:
+    """List the shipped models: ranges and headline metrics."""
+    from melotte.report.tables import models_table
+
+    models_table()
+
+
+@app.command()
+def simulate(
+    preset: Preset,
+    overrides: Overrides = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Mocks in the whole bank.")] = 1000,
+    output: Annotated[Path, typer.Option("-o", "--output")] = Path("bank.h5"),
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    task: Annotated[int, typer.Option(min=1, help="This shard's number, from 1.")] = 1,
+    of: Annotated[int, typer.Option(min=1, help="Number of shards.")] = 1,
+) -> None:
+    """Write a fixed bank of mocks (HDF5)."""
+    from melotte.api import simulate as run
+
+    path = run(preset, output, n, seed=seed, task=task, of=of, overrides=overrides or ())
+    typer.echo(f"bank: {path}")
+
+
+@app.command()
+def train(
+    preset: Preset,
+    overrides: Overrides = None,
+    output: Annotated[Path, typer.Option("-o", "--output")] = Path("model.safetensors"),
+    resume: Annotated[str, typer.Option(help="auto, never or a run folder.")] = "auto",
+    max_time: Annotated[str | None, typer.Option(help="Such as 90s, 30m or 2h.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Train a preset's network on mocks made on the fly."""
+    from melotte.api import train as run
+
+    run(
+        preset,
+        output,
+        overrides=overrides or (),
+        resume=resume,
+        max_time=max_time,
+        device=device,
+    )
+    typer.echo(f"model: {output}")
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    bank: Annotated[list[Path] | None, typer.Option(help="A fixed bank or its shards.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Mocks to draw without a bank.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the metrics here.")
+    ] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for the figures.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Judge a model on mocks it has not seen: errors, coverage, calibration."""
+    from melotte.api import evaluate as run
+    from melotte.api import load
+    from melotte.report.evaluation import show_evaluation, write_evaluation
+
+    loaded = load(model, device)
+    evaluation = run(loaded, bank=bank, n=n, seed=seed)
+    for path in write_evaluation(evaluation, loaded, json_file, figures):
+        typer.echo(f"wrote {path}", err=True)
+    show_evaluation(evaluation)
+
+
+@app.command()
+def infer(
+    model: Model,
+    inputs: Annotated[list[Path], typer.Argument(help="Tables of members.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=".ecsv, .fits, .parquet or .vot")],
+    samples: Annotated[int, typer.Option(min=0, help="Posterior samples to keep.")] = 0,
+    samples_file: Annotated[Path | None, typer.Option(help="HDF5 file for the samples.")] = None,
+    group_by: GroupBy = None,
+    column: Columns = None,
+    release: Release = None,
+    min_probability: MinProbability = None,
+    prior: Annotated[Path | None, typer.Option(help="YAML file of priors to reweight by.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Table of literature values.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for figures of each object.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Device = "auto",
+    json_rows: Annotated[bool, typer.Option("--json", help="Also print the rows as JSON.")] = False,
+) -> None:
+    """Measure every object in some tables."""
+    from melotte.report.inference import InferenceRequest, run_inference
+
+    request = InferenceRequest(
+        model=model,
+        inputs=tuple(inputs),
+        output=output,
+        samples=samples,
+        samples_file=samples_file,
+        group_by=group_by,
+        column=parse_columns(column or []),
+        release=release,
+        min_probability=min_probability,
+        prior=prior,
+        compare=compare,
+        figures=figures,
+        seed=seed,
+        device=device,
+        json_rows=json_rows,
+    )
+    run_inference(request)
+
+
+@app.command()
+def explain(
+    model: Model,
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A table of members.")],
+    output: Annotated[Path, typer.Option("-o", "--output")] = Path("explained.html"),
+    parameter: Annotated[
+        str | None, typer.Option(help="Parameter to explain; default all.")
+    ] = None,
+    object_id: Annotated[
+        str | None, typer.Option("--id", help="Object of a grouped table.")
+    ] = None,
+    group_by: GroupBy = None,
+    column: Columns = None,
+    release: Release = None,
+    device: Device = "auto",
+) -> None:
+    """Show what the network read: attributions of every star."""
+    from melotte.report.explanation import write_explanation
+
+    path = write_explanation(
+        model,
+        source,
+        output,
+        parameter=parameter,
+        object_id=object_id,
+        options={
+            "group_by": group_by,
+            "column": parse_columns(column or []),
+            "release": release,
+            "min_probability": None,
+        },
+        device=device,
+    )
+    typer.echo(f"explanation: {path}")
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(help="A table that infer wrote.")],
+    output: Annotated[Path, typer.Option("-o", "--output")] = Path("report.html"),
+) -> None:
+    """Turn a result table into one HTML page."""
+    from melotte.report.page import write_result_report
+
+    typer.echo(f"report: {write_result_report(result, output)}")
+
+
+@app.command()
+def adql(
+    cluster: Annotated[str | None, typer.Option(help="Name of a well-known cluster.")] = None,
+    ra: Annotated[float | None, typer.Option(help="Right ascension, deg.")] = None,
+    dec: Annotated[float | None, typer.Option(help="Declination, deg.")] = None,
+    radius: Annotated[float | None, typer.Option(help="Radius of the cone, deg.")] = None,
+    release: Annotated[str, typer.Option(help="gaiadr2, gaiaedr3 or gaiadr3.")] = "gaiadr3",
+    g_limit: Annotated[float, typer.Option(help="Faintest G, mag.")] = 19.0,
+) -> None:
+    """Print the Gaia archive query that gives the columns infer needs."""
+    from melotte.io.adql import cone_query
+
+    typer.echo(
+        cone_query(name=cluster, ra=ra, dec=dec, radius=radius, release=release, g_limit=g_limit)
+    )
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A bank, a model or a table.")],
+    column: Columns = None,
+    group_by: GroupBy = None,
+) -> None:
+    """Validate a bank, a model or an input table, and say what is wrong."""
+    from melotte.report.checking import check_file
+
+    typer.echo(check_file(file, column=parse_columns(column or []), group_by=group_by))
+
+
+def parse_columns(pairs: list[str]) -> dict[str, str]:
+    """Parse ``NAME=theirs`` pairs.
+
+    Parameters
+    ----------
+    pairs : list of str
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    MelotteValueError
+        When a pair is malformed or a name is given twice.
+    """
+    from melotte.errors import MelotteValueError
+
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, theirs = pair.partition("=")
+        if not equals or not name.strip() or not theirs.strip():
+            raise MelotteValueError(f"--column {pair!r} is not of the form NAME=theirs")
+        if name.strip() in columns:
+            raise MelotteValueError(f"--column names {name.strip()!r} twice")
+        columns[name.strip()] = theirs.strip()
+    return columns
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command line; the exit code is 0 done, 1 failed, 2 wrong input or setting.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments without the program's name; by default those of the process.
+    """
+    from melotte.errors import MelotteError
+
+    try:
+        words = sys.argv[1:] if argv is None else argv
+        code = app(args=words or ["--help"], standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        _complain("interrupted")
+        sys.exit(130)
+    except MelotteError as error:
+        _complain(str(error))
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        _complain(str(error))
+        sys.exit(1)
+    except Exception as error:
+        # Usage errors of click, which some versions of typer carry inside: known by their method.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        _complain(message())
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str) -> None:
+    line = " ".join(message.split())
+    typer.echo(f"melotte: error: {line}", err=True)
+
+
+if __name__ == "__main__":
+    main()
