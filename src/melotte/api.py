@@ -329,5 +329,3 @@ def plain_name(name: str) -> str:
 
     bare = re.sub(r"[\s_\-]+", "", name.lower())
     return re.sub(r"(?<=[a-z])0+(?=\d)", "", bare)
-
-

@@ -162,12 +162,8 @@ def explain(
     model: Model,
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="A table of members.")],
     output: Annotated[Path, typer.Option("-o", "--output")] = Path("explained.html"),
-    parameter: Annotated[
-        str | None, typer.Option(help="Parameter to explain; default all.")
-    ] = None,
-    object_id: Annotated[
-        str | None, typer.Option("--id", help="Object of a grouped table.")
-    ] = None,
+    parameter: Annotated[str | None, typer.Option(help="One parameter; default all.")] = None,
+    object_id: Annotated[str | None, typer.Option("--id", help="Object to explain.")] = None,
     group_by: GroupBy = None,
     column: Columns = None,
     release: Release = None,

@@ -51,8 +51,12 @@ class SetEncoder(nn.Module):
         features: int = 128,
     ) -> None:
         super().__init__()
-        self.element = nn.Sequential(nn.Linear(n_element, width), nn.GELU(), nn.Linear(width, width))
-        self.context = nn.Sequential(nn.Linear(n_context, width), nn.GELU(), nn.Linear(width, width))
+        self.element = nn.Sequential(
+            nn.Linear(n_element, width), nn.GELU(), nn.Linear(width, width)
+        )
+        self.context = nn.Sequential(
+            nn.Linear(n_context, width), nn.GELU(), nn.Linear(width, width)
+        )
         self.blocks = nn.ModuleList(SetBlock(width, attention_seeds) for _ in range(blocks))
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, features), nn.GELU())
 
@@ -85,14 +89,12 @@ class SetBlock(nn.Module):
         self.seeds = attention_seeds
         self.norm = nn.LayerNorm(width)
         self.modulate = nn.Linear(width, 2 * width)
-        self.update = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.update = _two_layers(width, width, width)
         pooled = width * (2 if attention_seeds else 1)
         self.logits = nn.Linear(width, attention_seeds) if attention_seeds else None
         self.value = nn.Linear(width, width) if attention_seeds else None
         self.summary_norm = nn.LayerNorm(width + pooled)
-        self.summarise = nn.Sequential(
-            nn.Linear(width + pooled, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
+        self.summarise = _two_layers(width + pooled, 2 * width, width)
 
     def forward(
         self, hidden: Tensor, summary: Tensor, index: Tensor, counts: Tensor
@@ -133,3 +135,7 @@ def segment_mean(values: Tensor, index: Tensor, counts: Tensor) -> Tensor:
     """
     total = values.new_zeros(len(counts), values.shape[1]).index_add(0, index, values)
     return total / counts.clamp(min=1)[:, None]
+
+
+def _two_layers(n_in: int, width: int, n_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(n_in, width), nn.GELU(), nn.Linear(width, n_out))

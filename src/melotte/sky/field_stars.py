@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from melotte.sky.imf import Kroupa2001
-from melotte.sky.isochrones import StellarGrid, Stars
+from melotte.sky.isochrones import Stars, StellarGrid
 
 OLDEST_LOG_AGE = 10.0
 YOUNGEST_LOG_AGE = 7.0

@@ -31,9 +31,7 @@ class PriorSettings(BaseModel):
             Parameter(
                 "extinction_v", *self.extinction_v, unit="mag", description="mean A_V (CCM89)"
             ),
-            Parameter(
-                "distance", *self.distance, unit="kpc", scale="log", description="distance"
-            ),
+            Parameter("distance", *self.distance, unit="kpc", scale="log", description="distance"),
             Parameter(
                 "metallicity",
                 *self.metallicity,

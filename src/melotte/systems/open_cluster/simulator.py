@@ -9,6 +9,7 @@ like size, so that little padding is wasted.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -314,7 +315,9 @@ class ClusterSimulator:
         gumbel = -torch.log(-torch.log(uniform(*shape).clamp(1e-7, 1 - 1e-7)))
         return table, _choose(weight + gumbel, self._listed(clusters, table), wanted)
 
-    def _add_stragglers(self, clusters: Clusters, mass: Tensor, ages: Tensor, uniform) -> None:  # noqa: ANN001
+    def _add_stragglers(
+        self, clusters: Clusters, mass: Tensor, ages: Tensor, uniform: Callable[..., Tensor]
+    ) -> None:
         """Turn a few stars into blue stragglers: heavier than the turn-off, and younger."""
         n = min(STRAGGLERS, mass.shape[1])
         expected = clusters.straggler_fraction * clusters.n_kept / n

@@ -56,9 +56,7 @@ class OpenCluster:
             "release": latent.release.to(n_listed.dtype),
         }
         group = torch.arange(len(latent) // views, device=latent.theta.device)
-        return Batch.labelled(
-            Observation(data), latent.theta, group=group.repeat_interleave(views)
-        )
+        return Batch.labelled(Observation(data), latent.theta, group=group.repeat_interleave(views))
 
     def constants(self, batch: Batch) -> dict[str, Any]:
         """Means and standard deviations of the features over mocks."""
