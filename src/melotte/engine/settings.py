@@ -1,0 +1,195 @@
+"""Settings of a training run: those that decide its result, and local ones that do not.
+
+Every settings class is frozen and knows all its keys: a wrong key or value fails at construction,
+in one line that names the key, what was found and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from melotte.errors import MelotteValueError
+
+
+class Settings(BaseModel):
+    """Base of all settings sections.
+
+    Raises
+    ------
+    MelotteValueError
+        One line naming every wrong key, what was found and what is allowed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise MelotteValueError(_one_line(error, type(self), "")) from None
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], section: str = "") -> Self:
+        """Settings from a section of a preset.
+
+        Parameters
+        ----------
+        values : mapping
+        section : str
+            Name of the section, put before the key in errors (``training.batch_size``).
+
+        Raises
+        ------
+        MelotteValueError
+        """
+        try:
+            return cls.__pydantic_validator__.validate_python(
+                dict(values), self_instance=cls.__new__(cls)
+            )
+        except ValidationError as error:
+            raise MelotteValueError(_one_line(error, cls, section)) from None
+
+
+class TrainingSettings(Settings):
+    """What decides the result of a training run.
+
+    Parameters
+    ----------
+    seed : int, >= 0
+        Keys the mocks, the initial weights and the noise inside the network.
+    batch_size : int, > 0
+        Mocks in an optimiser step, all views and devices counted.
+    views : int, > 0
+        Observations drawn of each rendered object; divides ``batch_size``.
+    n_batches : int, > 0
+        Batches in an epoch; the loss on the validation mocks is measured after each epoch.
+    max_epochs : int, > 0
+    total_mocks : int, > 0, optional
+        Ends the training after this many mocks, whatever ``max_epochs`` says; the learning-rate
+        schedule is stretched to it.
+    learning_rate : float, > 0
+        Largest value, reached after the warm-up.
+    schedule : {"cosine", "plateau", "constant"}
+        ``cosine`` falls to ``final_rate_fraction`` of the learning rate at the last step;
+        ``plateau`` multiplies by ``plateau_factor`` after ``plateau_patience`` epochs without a
+        better validation loss.
+    warmup_batches : int, >= 0
+        Steps over which the rate rises linearly from zero, with any schedule.
+    final_rate_fraction : float, 0 to 1
+    plateau_factor : float, 0 to 1
+    plateau_patience : int, > 0
+    weight_decay : float, >= 0
+        Of AdamW (Loshchilov & Hutter 2019); matrices and kernels only, no bias or scale.
+    gradient_clip : float, > 0, optional
+        Largest norm of the gradient of all weights; none to leave gradients alone.
+    precision : {"auto", "32", "bf16"}
+        ``bf16`` runs matrix products in bfloat16; ``auto`` does that on CUDA only.
+    ema_decay : float, 0 to 1
+        Exponential moving average of the weights, which is what is validated and kept; 0 for none.
+        It is warmed up: the decay of step t is at most (1 + t) / (10 + t).
+    patience : int, > 0, optional
+        Epochs without a better validation loss before the training stops; none to go on.
+    validation_size : int, > 0
+        Mocks in the fixed validation set.
+    validation_seed : int, >= 0
+        Its seed; its stream is never that of the training, even where the seeds agree.
+    constants_size : int, > 0
+        Mocks on which the preparation constants are measured.
+    max_bad_steps : int, > 0
+        Steps in a row whose loss or gradient is not finite before the training fails.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=256, gt=0)
+    views: int = Field(default=1, gt=0)
+    n_batches: int = Field(default=200, gt=0)
+    max_epochs: int = Field(default=100, gt=0)
+    total_mocks: int | None = Field(default=None, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    warmup_batches: int = Field(default=100, ge=0)
+    final_rate_fraction: float = Field(default=0.01, ge=0, le=1)
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1)
+    plateau_patience: int = Field(default=5, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    gradient_clip: float | None = Field(default=5.0, gt=0)
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    patience: int | None = Field(default=None, gt=0)
+    validation_size: int = Field(default=2048, gt=0)
+    validation_seed: int = Field(default=1, ge=0)
+    constants_size: int = Field(default=2048, gt=0)
+    max_bad_steps: int = Field(default=20, gt=0)
+
+    def model_post_init(self, context: Any) -> None:
+        """Check settings against each other."""
+        if self.batch_size % self.views:
+            raise MelotteValueError(
+                f"training.batch_size {self.batch_size} is not a multiple of training.views "
+                f"{self.views}"
+            )
+
+    @property
+    def n_steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        if self.total_mocks is not None:
+            return max(1, -(-self.total_mocks // self.batch_size))
+        return self.n_batches * self.max_epochs
+
+
+class LocalSettings(Settings):
+    """How this machine trains.
+
+    Nothing here changes what is trained towards. With other devices, or workers beside a GPU, the
+    mocks come from other random numbers of the same distribution.
+
+    Parameters
+    ----------
+    device : str
+        ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    devices : int, > 0
+        Processes that share each batch, one a device; divides ``batch_size``.
+    num_workers : int, >= 0
+        Processes that make mocks on the CPU; 0 makes them on the training device.
+    threads : int, > 0, optional
+        CPU threads of torch; its own choice without.
+    checkpoint_seconds : float, > 0
+        Least time between two checkpoints.
+    tensorboard : bool
+        Also write TensorBoard events (needs the extra ``tensorboard``).
+    progress : {"auto", "bar", "lines", "none"}
+        ``auto`` draws a bar on a terminal and writes plain lines elsewhere.
+    line_seconds : float, > 0
+        Least time between two plain lines.
+    """
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    devices: int = Field(default=1, gt=0)
+    num_workers: int = Field(default=0, ge=0)
+    threads: int | None = Field(default=None, gt=0)
+    checkpoint_seconds: float = Field(default=60.0, gt=0)
+    tensorboard: bool = False
+    progress: Literal["auto", "bar", "lines", "none"] = "auto"
+    line_seconds: float = Field(default=20.0, gt=0)
+
+
+def _one_line(error: ValidationError, cls: type[BaseModel], section: str) -> str:
+    return "; ".join(_entry(entry, cls, section) for entry in error.errors())
+
+
+def _entry(entry: Any, cls: type[BaseModel], section: str) -> str:
+    location = [str(part) for part in entry["loc"]]
+    key = ".".join([section, *location] if section else location)
+    if entry["type"] == "extra_forbidden":
+        allowed = sorted(cls.model_fields)
+        close = difflib.get_close_matches(location[-1], allowed, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"{key} is not a setting; {hint}allowed: {', '.join(allowed)}"
+    if entry["type"] == "missing":
+        return f"{key} is missing"
+    wanted = str(entry["msg"]).removeprefix("Input ").removeprefix("Value error, ")
+    return f"{key}: found {entry['input']!r}, {wanted}"
