@@ -20,6 +20,8 @@ from melotte.io.table_files import TableFile, one_line, shortened
 def read_parquet(path: Path, content: bytes, choose: Chooser) -> TableFile:
     """Read a parquet table; units come from the fields' metadata or from astropy's.
 
+    The ``NAME.mask`` columns that astropy writes beside masked ones are applied and hidden.
+
     Parameters
     ----------
     path : Path
@@ -38,21 +40,29 @@ def read_parquet(path: Path, content: bytes, choose: Chooser) -> TableFile:
     try:
         opened = parquet.ParquetFile(pa.BufferReader(content))
         schema = opened.schema_arrow
-        chosen = choose([name for name in schema.names if not name.startswith("__index_level_")])
-        table = opened.read(columns=list(chosen))
+        metadata = _decoded(schema.metadata)
+        header = metadata.pop("table_meta_yaml", "")
+        masks = {f"{name}.mask" for name in schema.names if header} & set(schema.names)
+        hidden = masks | {name for name in schema.names if name.startswith("__index_level_")}
+        chosen = choose([name for name in schema.names if name not in hidden])
+        used = [f"{name}.mask" for name in chosen if f"{name}.mask" in masks]
+        table = opened.read(columns=[*chosen, *used])
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, MelotteError):
             raise
         raise MelotteFileError(
             f"{path}: the parquet file is truncated or damaged ({one_line(error)})"
         ) from error
-    metadata = _decoded(schema.metadata)
-    units = _astropy_units(metadata.pop("table_meta_yaml", ""))
+    units = _astropy_units(header)
     for name in chosen:
         stated = _decoded(schema.field(name).metadata).get("unit")
         if stated:
             units[name] = stated
     columns = {name: from_arrow(table.column(name)) for name in chosen}
+    for name in used:
+        masked = name.removesuffix(".mask")
+        missing = from_arrow(table.column(name)).astype(bool)
+        columns[masked] = _masked_column(np.ma.MaskedArray(columns[masked], missing))
     return TableFile(
         path, "parquet", columns, {n: u for n, u in units.items() if n in columns}, metadata
     )

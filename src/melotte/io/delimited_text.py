@@ -229,7 +229,11 @@ def _columns(
                 f"{path}: {where} holds {row.actual_columns} values but there are "
                 f"{row.expected_columns} column names: {shortened(row.text)!r}"
             ) from error
-        if "UTF8" in str(error) or "utf8" in str(error):
-            raise MelotteFileError(f"{path} is not UTF-8 text; save the table as UTF-8") from error
         raise MelotteFileError(f"{path}: the text table is broken: {one_line(error)}") from error
+    for name in chosen:
+        # Arrow calls a column binary when its bytes are no UTF-8.
+        if pa.types.is_binary(table.column(name).type):
+            raise MelotteFileError(
+                f"{path}: column {name!r} is not UTF-8 text; save the table as UTF-8"
+            )
     return {name: from_arrow(table.column(name)) for name in chosen}

@@ -365,11 +365,8 @@ def _split(
             clusters.append(RejectedCluster(cluster_id, f"no usable star ({why})", source))
         else:
             stars = {name: column[start:end] for name, column in ordered.items()}
-            clusters.append(
-                ClusterMembers(
-                    cluster_id, **stars, n_dropped=dropped, release=release, source=source
-                )
-            )
+            given = {"n_dropped": dropped, "release": release, "source": source}
+            clusters.append(ClusterMembers(cluster_id, **stars, **given))
         start = end
     return clusters
 
@@ -380,9 +377,8 @@ def _named(
     """The cluster itself, or a rejection of the rows that no cluster claims."""
     if cluster.id:
         return cluster
-    return RejectedCluster(
-        f"(no {column})", f"these rows have no value in column {column}", cluster.source
-    )
+    why = f"these rows have no value in column {column}"
+    return RejectedCluster(f"(no {column})", why, cluster.source)
 
 
 def _with_distinct_ids(
