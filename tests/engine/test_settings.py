@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from melotte.engine.settings import LocalSettings, TrainingSettings
+from melotte.engine.settings import LocalSettings, Settings, TrainingSettings
 from melotte.errors import MelotteValueError
 
 
@@ -17,7 +17,7 @@ from melotte.errors import MelotteValueError
         ({"schedule": "linear"}, ["training.schedule", "'linear'", "cosine", "plateau"]),
         ({"precision": "16"}, ["training.precision", "'16'", "bf16"]),
         ({"learning_rate": float("nan")}, ["training.learning_rate", "finite"]),
-        ({"batch_size": 10, "views": 4}, ["training.batch_size 10", "views 4"]),
+        ({"batch_size": 10, "views": 4}, ["training: batch_size 10", "views 4"]),
     ],
 )
 def test_wrong_training_settings(values, said):
@@ -34,6 +34,18 @@ def test_direct_construction_fails_the_same_way_and_settings_are_frozen():
     settings = TrainingSettings(seed=3)
     with pytest.raises(ValueError, match="frozen"):
         settings.seed = 4
+
+
+def test_errors_of_a_section_inside_a_preset_keep_the_full_key():
+    class Preset(Settings):
+        training: TrainingSettings = TrainingSettings()
+
+    with pytest.raises(MelotteValueError, match=r"^training\.batch_size: found 0, should be"):
+        Preset(training={"batch_size": 0})
+    with pytest.raises(
+        MelotteValueError, match=r"^training\.sed is not a setting; did you mean seed"
+    ):
+        Preset(training={"sed": 0})
 
 
 def test_parse_gives_the_values_and_defaults():

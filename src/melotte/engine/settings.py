@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from melotte.errors import MelotteValueError
 
@@ -32,6 +32,10 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise MelotteValueError(_one_line(error, type(self), "")) from None
 
+    # Pydantic's mark of an __init__ that only validates: a section inside a preset is then
+    # validated with the preset, so that its errors keep their full key.
+    __init__.__pydantic_base_init__ = True  # pyright: ignore[reportFunctionMemberAccess]
+
     @classmethod
     def parse(cls, values: Mapping[str, Any], section: str = "") -> Self:
         """Settings from a section of a preset.
@@ -47,9 +51,7 @@ class Settings(BaseModel):
         MelotteValueError
         """
         try:
-            return cls.__pydantic_validator__.validate_python(
-                dict(values), self_instance=cls.__new__(cls)
-            )
+            return cls.model_validate(dict(values))
         except ValidationError as error:
             raise MelotteValueError(_one_line(error, cls, section)) from None
 
@@ -125,13 +127,13 @@ class TrainingSettings(Settings):
     constants_size: int = Field(default=2048, gt=0)
     max_bad_steps: int = Field(default=20, gt=0)
 
-    def model_post_init(self, context: Any) -> None:
-        """Check settings against each other."""
+    @model_validator(mode="after")
+    def _check_views(self) -> Self:
         if self.batch_size % self.views:
-            raise MelotteValueError(
-                f"training.batch_size {self.batch_size} is not a multiple of training.views "
-                f"{self.views}"
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of views {self.views}"
             )
+        return self
 
     @property
     def n_steps(self) -> int:
@@ -185,11 +187,22 @@ def _entry(entry: Any, cls: type[BaseModel], section: str) -> str:
     location = [str(part) for part in entry["loc"]]
     key = ".".join([section, *location] if section else location)
     if entry["type"] == "extra_forbidden":
-        allowed = sorted(cls.model_fields)
+        allowed = sorted(_section(cls, location[:-1]).model_fields)
         close = difflib.get_close_matches(location[-1], allowed, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         return f"{key} is not a setting; {hint}allowed: {', '.join(allowed)}"
     if entry["type"] == "missing":
         return f"{key} is missing"
-    wanted = str(entry["msg"]).removeprefix("Input ").removeprefix("Value error, ")
-    return f"{key}: found {entry['input']!r}, {wanted}"
+    if entry["type"] == "value_error":
+        said = str(entry["ctx"]["error"])
+        return f"{key}: {said}" if key else said
+    return f"{key}: found {entry['input']!r}, {str(entry['msg']).removeprefix('Input ')}"
+
+
+def _section(cls: type[BaseModel], location: list[str]) -> type[BaseModel]:
+    for part in location:
+        inner = cls.model_fields[part].annotation if part in cls.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        cls = inner
+    return cls

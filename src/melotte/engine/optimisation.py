@@ -1,0 +1,197 @@
+"""The optimiser's steps, as a Lightning module. The only file that imports Lightning at its top.
+
+Lightning places the network, runs it in reduced precision and joins several devices. Everything
+that a resumed run must know is in :class:`~melotte.engine.run_folders.TrainingState` and the
+tensors of the checkpoint, so that a run continues exactly, in the middle of an epoch too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from melotte.engine.learning_rates import ema_decay, learning_rate
+from melotte.engine.mocks import MockStream
+from melotte.engine.random import Stream, keyed_seed
+from melotte.engine.run_folders import TrainingState
+from melotte.engine.settings import LocalSettings, TrainingSettings
+from melotte.engine.validation import ValidationSet, weighted_loss
+from melotte.engine.weight_averages import WeightAverage
+from melotte.systems.base import Batch, System
+
+
+class Optimisation(pl.LightningModule):
+    """Trains a network on mocks made on the fly.
+
+    Parameters
+    ----------
+    system : System
+    constants : mapping
+    network : nn.Module
+    average : WeightAverage, optional
+    settings : TrainingSettings
+    local : LocalSettings
+    state : TrainingState
+        Is advanced.
+    optimizer_state : dict, optional
+        Of a checkpoint.
+    after_step : callable
+        Called with this module when a step is over; may set ``trainer.should_stop``.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        constants: Mapping[str, Any],
+        network: nn.Module,
+        average: WeightAverage | None,
+        settings: TrainingSettings,
+        local: LocalSettings,
+        state: TrainingState,
+        optimizer_state: dict[str, Any] | None,
+        after_step: Callable[[Optimisation], None],
+    ) -> None:
+        super().__init__()
+        self.system = system
+        self.constants = constants
+        self.network = network
+        self.average = average
+        self.settings = settings
+        self.local = local
+        self.state = state
+        self.after_step = after_step
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.validation: ValidationSet | None = None
+        self.resumed_at = state.step
+        self.begun = time.monotonic()
+        self._optimizer_state = optimizer_state
+        self._seconds_before = state.seconds
+        self._loss_sum: Tensor | None = None
+        self._loss_count = 0
+        self._bad = False
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW with decay on matrices and kernels; continues from the checkpoint."""
+        trained = [one for one in self.network.parameters() if one.requires_grad]
+        groups = [
+            {
+                "params": [one for one in trained if one.ndim >= 2],
+                "weight_decay": self.settings.weight_decay,
+            },
+            {"params": [one for one in trained if one.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=self.settings.learning_rate,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        if self._optimizer_state is not None:
+            self.optimizer.load_state_dict(self._optimizer_state)
+        return self.optimizer
+
+    def on_fit_start(self) -> None:
+        """Draw the validation mocks on the device that trains."""
+        if self.average is not None:
+            self.average.network.to(self.device)
+        self.validation = ValidationSet(self.system, self.constants, self.settings, self.device)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Mock batches from the next one on."""
+        world_size = self.trainer.world_size
+        stream = MockStream(
+            self.system,
+            self.settings.batch_size // world_size,
+            self.settings.seed,
+            start=self.state.step * world_size,
+            views=self.settings.views,
+            device=self.device,
+            rank=self.global_rank,
+            world_size=world_size,
+        )
+        return DataLoader(stream, batch_size=None, num_workers=self.local.num_workers)
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move a batch that a worker made on the CPU."""
+        return batch if batch.theta.device == device else batch.to(device)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Key the noise inside the network and set the learning rate, by the step's number."""
+        seed, step = self.settings.seed, self.state.step
+        torch.manual_seed(keyed_seed(seed, Stream.NETWORK_NOISE, self.global_rank, step))
+        rate = learning_rate(self.settings, step, self.state.plateau_drops)
+        if self.optimizer is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        with torch.autocast(self.device.type, enabled=False), torch.no_grad():
+            inputs = self.system.prepare(batch.observation, self.constants)
+        loss = weighted_loss(self.system.loss(self.network(inputs), batch), batch.weight)
+        seen = torch.nan_to_num(loss.detach(), nan=0.0, posinf=0.0, neginf=0.0)
+        self._loss_sum = seen if self._loss_sum is None else self._loss_sum + seen
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient; skip the step where it is not finite.
+
+        Every rank sees the same gradient here, so all skip together. Without gradients, AdamW
+        leaves weights, moments and decay as they are.
+        """
+        weights = [one for one in self.network.parameters() if one.grad is not None]
+        limit = self.settings.gradient_clip
+        norm = nn.utils.clip_grad_norm_(weights, float("inf") if limit is None else limit)
+        self._bad = not bool(torch.isfinite(norm))
+        if self._bad:
+            for one in weights:
+                one.grad = None
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Advance the state, then let the training look at it."""
+        if self._bad:
+            self.state.skipped += 1
+            self.state.bad_in_a_row += 1
+        else:
+            self.state.bad_in_a_row = 0
+            self._loss_count += 1
+            if self.average is not None:
+                decay = ema_decay(self.settings, self.state.step)
+                self.average.update(self.network, decay)
+        self.state.step += 1
+        self.state.seconds = self._seconds_before + time.monotonic() - self.begun
+        self.after_step(self)
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is validated and kept: the average where there is one."""
+        return self.network if self.average is None else self.average.network
+
+    def measure(self) -> dict[str, float]:
+        """Validation loss and its terms; every rank must call it."""
+        if self.validation is None:
+            return {"loss": float("nan")}
+        return self.validation.measure(self.kept, self.global_rank, self.trainer.world_size)
+
+    def mean_loss(self, restart: bool = False) -> float:
+        """Mean training loss over the epoch so far; NaN without a good step.
+
+        Parameters
+        ----------
+        restart : bool
+            Begin the next epoch's mean.
+        """
+        count = self._loss_count
+        mean = (
+            float("nan") if self._loss_sum is None or not count else float(self._loss_sum) / count
+        )
+        if restart:
+            self._loss_sum, self._loss_count = None, 0
+        return mean
