@@ -144,7 +144,7 @@ def infer(
         samples=samples,
         samples_file=samples_file,
         group_by=group_by,
-        column=parse_columns(column or []),
+        column=_columns(column),
         release=release,
         min_probability=min_probability,
         prior=prior,
@@ -180,7 +180,7 @@ def explain(
         object_id=object_id,
         options={
             "group_by": group_by,
-            "column": parse_columns(column or []),
+            "column": _columns(column),
             "release": release,
             "min_probability": None,
         },
@@ -226,36 +226,7 @@ def check(
     """Validate a bank, a model or an input table, and say what is wrong."""
     from melotte.report.checking import check_file
 
-    typer.echo(check_file(file, column=parse_columns(column or []), group_by=group_by))
-
-
-def parse_columns(pairs: list[str]) -> dict[str, str]:
-    """Parse ``NAME=theirs`` pairs.
-
-    Parameters
-    ----------
-    pairs : list of str
-
-    Returns
-    -------
-    dict of str to str
-
-    Raises
-    ------
-    MelotteValueError
-        When a pair is malformed or a name is given twice.
-    """
-    from melotte.errors import MelotteValueError
-
-    columns: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, theirs = pair.partition("=")
-        if not equals or not name.strip() or not theirs.strip():
-            raise MelotteValueError(f"--column {pair!r} is not of the form NAME=theirs")
-        if name.strip() in columns:
-            raise MelotteValueError(f"--column names {name.strip()!r} twice")
-        columns[name.strip()] = theirs.strip()
-    return columns
+    typer.echo(check_file(file, column=_columns(column), group_by=group_by))
 
 
 def main(argv: list[str] | None = None) -> Any:
@@ -290,6 +261,12 @@ def main(argv: list[str] | None = None) -> Any:
         _complain(message())
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _columns(pairs: list[str] | None) -> dict[str, str]:
+    from melotte.io.gaia_columns import parse_column_options
+
+    return parse_column_options(pairs or [])
 
 
 def _complain(message: str) -> None:

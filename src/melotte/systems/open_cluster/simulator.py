@@ -37,7 +37,7 @@ COLUMNS = (
 
 RELEASE_NAMES = ("EDR3", "DR2")
 GROUP_SIZE = 48
-OVERSAMPLING = 1.5
+OVERSAMPLING = 1.8
 STRAGGLERS = 6
 BRIGHTEST_G = 2.5
 MEMBER_PARALLAX_SIGMA = 3.3
@@ -209,27 +209,26 @@ class ClusterSimulator:
         below = torch.linspace(0, 1, 40, device=self.device)
         dwarfs = 0.1 * torch.pow(0.75 * tip / 0.1, below)
         mass = torch.cat([dwarfs, tip * near_tip], 1)
-        g = self._apparent(mass, log_age, metallicity, extinction_v, distance, RELEASES["EDR3"])
-        # A companion can lift a star by 0.75 mag over the limit.
-        seen = g[..., 0] < (limit + 0.75)[:, None]
+        absolute = self._absolute(mass, log_age, metallicity, extinction_v, RELEASES["EDR3"])
+        g = absolute[..., 0] + 5 * torch.log10(distance) + 10
+        # Companions lift stars over the limit, by half a magnitude for all but the rarest.
+        seen = g < (limit + 0.5)[:, None]
         first = torch.argmax(seen.long(), 1, keepdim=True)
         lowest = torch.gather(mass, 1, (first - 1).clamp(min=0))[:, 0]
         lowest = torch.where(seen.any(1), lowest, tip[:, 0])
         return lowest, tip[:, 0]
 
-    def _apparent(
+    def _absolute(
         self,
         mass: Tensor,
         log_age: Tensor,
         metallicity: Tensor,
         extinction_v: Tensor,
-        distance: Tensor,
         release: GaiaRelease,
     ) -> Tensor:
-        """Apparent G, BP, RP, shape (batch, n_stars, 3), of single stars; distance in kpc."""
+        """Absolute G, BP, RP, shape (batch, n_stars, 3), of single stars behind their dust."""
         stars = self.grid.evolve(mass, log_age, metallicity)
-        absolute = self.grid.magnitudes(stars, extinction_v, list(release.bands), metallicity)
-        return absolute + (5 * torch.log10(distance) + 10)[..., None]
+        return self.grid.magnitudes(stars, extinction_v, list(release.bands), metallicity)
 
     def _observe_group(
         self, clusters: Clusters, generator: torch.Generator
@@ -267,43 +266,42 @@ class ClusterSimulator:
         low, high = clusters.lowest_mass[:, None], clusters.highest_mass[:, None]
         mass = self.imf.sample_between(low.expand(shape), high.expand(shape), generator)
         mass = mass.to(clusters.theta.dtype)
-        companion = mass * (0.1 + 0.9 * uniform(*shape))
-        double = uniform(*shape) < clusters.binary_fraction[:, None]
         log_age, extinction_v, distance, metallicity = clusters.theta.split(1, dim=1)
         dust = extinction_v + clusters.differential_reddening[:, None] * normal()
         dust = dust.clamp(min=0)
         depth = 1 + clusters.depth[:, None] / distance * normal()
         true_distance = distance * depth.clamp(0.5, 1.5)
-        ages = log_age.expand(shape).clone()
-        self._add_stragglers(clusters, mass, ages, uniform)
+        # Slots are exchangeable, so the doubles come first and the stragglers last.
+        n_double = (uniform(*shape) < clusters.binary_fraction[:, None]).sum(1)
+        n_companions = int(n_double.max())
+        ratio = 0.1 + 0.9 * uniform(len(clusters), n_companions)
+        companion = mass[:, :n_companions] * ratio
+        double = torch.arange(n_companions, device=self.device) < n_double[:, None]
+        stragglers = self._stragglers(clusters, n_slots, uniform)
         magnitudes = torch.empty(*shape, 3, device=self.device)
         for number, name in enumerate(RELEASE_NAMES):
             rows = torch.nonzero(clusters.release == number)[:, 0]
             if not len(rows):
                 continue
             release = RELEASES[name]
-            primary = self._apparent(
-                mass[rows],
-                ages[rows],
-                metallicity[rows],
-                dust[rows],
-                true_distance[rows],
-                release,
-            )
-            pairs = torch.nonzero(double[rows])
-            flat = rows[pairs[:, 0]], pairs[:, 1]
-            secondary = self._apparent(
-                companion[flat][:, None],
-                ages[flat][:, None],
-                metallicity[flat[0]],
-                dust[flat][:, None],
-                true_distance[flat][:, None],
-                release,
-            )[:, 0]
-            primary[pairs[:, 0], pairs[:, 1]] = combine_magnitudes(
-                primary[pairs[:, 0], pairs[:, 1]], secondary
+            state = log_age[rows], metallicity[rows]
+            primary = self._absolute(mass[rows], *state, dust[rows], release)
+            secondary = self._absolute(companion[rows], *state, dust[rows, :n_companions], release)
+            joined = combine_magnitudes(primary[:, :n_companions], secondary)
+            primary[:, :n_companions] = torch.where(
+                double[rows][..., None], joined, primary[:, :n_companions]
             )
             magnitudes[rows] = primary
+        for slot, number, heavier, younger in zip(*stragglers, strict=True):
+            release = RELEASES[RELEASE_NAMES[int(clusters.release[number])]]
+            magnitudes[number, slot] = self._absolute(
+                heavier.reshape(1, 1),
+                younger.reshape(1, 1),
+                metallicity[number][None],
+                dust[number, slot].reshape(1, 1),
+                release,
+            )[0, 0]
+        magnitudes += (5 * torch.log10(true_distance) + 10)[..., None]
         intrinsic = magnitudes[..., 1] - magnitudes[..., 2] - 0.42 * dust
         cool = clusters.cool_star_slope[:, None] * (intrinsic - 1.3).clamp(0, 2)
         colour_shift = clusters.colour_offset[:, None] + cool
@@ -315,21 +313,29 @@ class ClusterSimulator:
         gumbel = -torch.log(-torch.log(uniform(*shape).clamp(1e-7, 1 - 1e-7)))
         return table, _choose(weight + gumbel, self._listed(clusters, table), wanted)
 
-    def _add_stragglers(
-        self, clusters: Clusters, mass: Tensor, ages: Tensor, uniform: Callable[..., Tensor]
-    ) -> None:
-        """Turn a few stars into blue stragglers: heavier than the turn-off, and younger."""
-        n = min(STRAGGLERS, mass.shape[1])
+    def _stragglers(
+        self, clusters: Clusters, n_slots: int, uniform: Callable[..., Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Blue stragglers: heavier than the turn-off, and rejuvenated.
+
+        Returns
+        -------
+        slot, cluster : Tensor of int64, shape (n_stragglers,)
+        mass : Tensor, shape (n_stragglers,), Msun
+        log_age : Tensor, shape (n_stragglers,)
+            The age at which a single star of that mass looks like the straggler.
+        """
+        n = min(STRAGGLERS, n_slots)
         expected = clusters.straggler_fraction * clusters.n_kept / n
-        chosen = uniform(len(clusters), n) < expected[:, None]
-        chosen &= clusters.theta[:, :1] > 8.3
-        gain = 1 + 0.9 * uniform(len(clusters), n)
-        heavier = clusters.highest_mass[:, None] * gain * 0.95
-        # Lifetimes fall about as mass^-2.5: rejuvenated to well within the main sequence.
-        younger = clusters.theta[:, :1] - 2.5 * torch.log10(gain) - 0.1
-        younger = younger - 0.5 * uniform(len(clusters), n)
-        mass[:, :n] = torch.where(chosen, heavier, mass[:, :n])
-        ages[:, :n] = torch.where(chosen, younger, ages[:, :n])
+        old = clusters.theta[:, 0] > 8.3
+        chosen = (uniform(len(clusters), n) < expected[:, None]) & old[:, None]
+        cluster, place = torch.nonzero(chosen, as_tuple=True)
+        gain = 1 + 0.9 * uniform(len(cluster))
+        # Lifetimes fall about as mass^-2.5: well within the main sequence of that mass.
+        younger = clusters.theta[cluster, 0] - 2.5 * torch.log10(gain) - 0.1
+        younger = younger - 0.5 * uniform(len(cluster))
+        heavier = 0.95 * gain * clusters.highest_mass[cluster]
+        return n_slots - 1 - place, cluster, heavier, younger
 
     def _field(
         self, clusters: Clusters, wanted: Tensor, generator: torch.Generator

@@ -134,7 +134,7 @@ class OpenCluster:
         counts = [len(table) for table in tables]
         dr2 = [gaia_release(one.release or "EDR3").name == "DR2" for one in lists]
         few = torch.tensor([count < self.data.members[0] for count in counts])
-        dropped = {one.id: dict(one.n_dropped_by_reason) for one in lists}
+        dropped = {one.id: dict(one.n_dropped) for one in lists}
         return Observation(
             preparation.pack_lists(tables, counts, dr2),
             ids=tuple(str(one.id) for one in lists),
