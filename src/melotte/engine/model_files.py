@@ -9,7 +9,6 @@ domain check), and under the metadata key ``melotte`` a JSON object with ``forma
 from __future__ import annotations
 
 import json
-import math
 import os
 import struct
 from collections.abc import Callable, Mapping
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from melotte import __version__
+from melotte.engine.atomic_files import write_atomically
+from melotte.engine.json_values import plain_json
 from melotte.errors import MelotteFileError, MelotteValueError
 
 if TYPE_CHECKING:
@@ -249,41 +250,6 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content | {"file_bytes": size}
 
 
-def plain_json(value: Any, where: str, nulls: bool = False) -> Any:
-    """JSON values of nested dictionaries, sequences, NumPy and torch numbers.
-
-    Parameters
-    ----------
-    value : object
-    where : str
-        Named in errors.
-    nulls : bool
-        Turn numbers that are not finite into None, in place of refusing them.
-
-    Raises
-    ------
-    MelotteValueError
-        When something has no JSON form.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain_json(item, f"{where}.{key}", nulls) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_json(item, f"{where}[{i}]", nulls) for i, item in enumerate(value)]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "tolist"):
-        return plain_json(value.tolist(), where, nulls)
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        if nulls:
-            return None
-        raise MelotteValueError(f"{where} is {value}; it must be finite")
-    raise MelotteValueError(f"{where} is a {type(value).__name__}, which has no JSON form")
-
-
 def library_versions() -> dict[str, str]:
     """Versions of melotte and of the libraries that decide its numbers."""
     import platform
@@ -297,27 +263,6 @@ def library_versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file under a temporary name beside it, then rename.
-
-    Raises
-    ------
-    MelotteFileError
-        When the folder is missing or cannot be written to.
-    """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MelotteFileError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

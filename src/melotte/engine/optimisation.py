@@ -41,6 +41,8 @@ class Optimisation(pl.LightningModule):
         Is advanced.
     optimizer_state : dict, optional
         Of a checkpoint.
+    before_first_step : callable
+        Called when Lightning has set itself up, its signal handlers too.
     after_step : callable
         Called with this module when a step is over; may set ``trainer.should_stop``.
     """
@@ -55,6 +57,7 @@ class Optimisation(pl.LightningModule):
         local: LocalSettings,
         state: TrainingState,
         optimizer_state: dict[str, Any] | None,
+        before_first_step: Callable[[], None],
         after_step: Callable[[Optimisation], None],
     ) -> None:
         super().__init__()
@@ -65,10 +68,10 @@ class Optimisation(pl.LightningModule):
         self.settings = settings
         self.local = local
         self.state = state
+        self.before_first_step = before_first_step
         self.after_step = after_step
         self.optimizer: torch.optim.Optimizer | None = None
         self.validation: ValidationSet | None = None
-        self.resumed_at = state.step
         self.begun = time.monotonic()
         self._optimizer_state = optimizer_state
         self._seconds_before = state.seconds
@@ -100,6 +103,10 @@ class Optimisation(pl.LightningModule):
         if self.average is not None:
             self.average.network.to(self.device)
         self.validation = ValidationSet(self.system, self.constants, self.settings, self.device)
+
+    def on_train_start(self) -> None:
+        """Let the training prepare for its first step."""
+        self.before_first_step()
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Mock batches from the next one on."""

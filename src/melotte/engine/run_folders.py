@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from melotte.engine.model_files import plain_json, write_atomically
+from melotte.engine.atomic_files import write_atomically
+from melotte.engine.json_values import plain_json
 from melotte.errors import MelotteFileError, MelotteValueError
 
 CHECKPOINT_VERSION = 1
