@@ -14,6 +14,7 @@ from astropy.table import Table
 from pyarrow import parquet
 
 from melotte.errors import MelotteError
+from melotte.io.gaia_members import read_members
 from melotte.io.tables import read_table
 
 
@@ -73,7 +74,7 @@ CASES: dict[str, tuple[str, bytes | Callable[[Path], bytes], str]] = {
     "too few values": ("t.csv", b"#c\ng,plx\n1\n1,2\n", "line 3 holds 1 values but there are 2"),
     "duplicate names": ("t.csv", b"g,plx,g\n1,2,3\n", "more than one g"),
     "latin-1 header": ("t.csv", "g,größe\n1,2\n".encode("latin-1"), "line 1 is not UTF-8"),
-    "latin-1 data": ("t.csv", b"g,name\n" + b"1,x\n" * 9 + b"1,\xe9\n", "not UTF-8"),
+    "latin-1 data": ("t.csv", b"g,name\n" + b"1,x\n" * 9 + b"1,\xe9\n", "line 11 is not UTF-8"),
     "utf-16": ("t.csv", "g,plx\n1,2\n".encode("utf-16"), "UTF-16"),
     "html": ("t.csv", b"<!DOCTYPE html><html>404</html>", "web page"),
     "html after xml": ("t.vot", b"<?xml version='1.0'?><html></html>", "web page"),
@@ -126,6 +127,48 @@ def test_refused_in_one_line(tmp_path, case):
     assert str(path) in message
     assert "\n" not in message
     assert message.isprintable()
+
+
+@pytest.fixture(scope="module")
+def whole_tables(tmp_path_factory) -> dict[str, bytes]:
+    """A small table of members in every format."""
+    table = Table({"cluster": ["a", "b"] * 9, "source_id": 2**60 + np.arange(18)})
+    for name in ("g", "bp_rp", "parallax"):
+        table[name] = np.linspace(1, 18, 18)
+    table["parallax"].unit = "mas"
+    folder = tmp_path_factory.mktemp("whole")
+    for name in ("t.csv", "t.ecsv", "t.fits", "t.parquet", "t.vot"):
+        table.write(folder / name, format="votable" if name == "t.vot" else None)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.ecsv", "t.fits", "t.parquet", "t.vot"])
+def test_random_damage_is_an_error_or_a_table(whole_tables, name, tmp_path):
+    """Bytes changed, lost or inserted anywhere: never another exception, never a second line."""
+    rng = np.random.default_rng(len(name))
+    path = tmp_path / name
+    refused = 0
+    for _ in range(150):
+        content = bytearray(whole_tables[name])
+        for _ in range(rng.choice([1, 2, 5, 30])):
+            at = int(rng.integers(len(content)))
+            kind = rng.integers(3)
+            if kind == 0:
+                content[at] = int(rng.integers(256))
+            elif kind == 1:
+                del content[at : at + int(rng.integers(1, 40))]
+            else:
+                content[at:at] = rng.bytes(5)
+        path.write_bytes(content)
+        try:
+            read_members(path)
+            message = ""
+        except MelotteError as error:
+            message = str(error)
+            refused += 1
+        assert "\n" not in message
+        assert len(message) < 1500
+    assert 0 < refused <= 150
 
 
 def test_folder_and_odd_paths(tmp_path):

@@ -47,7 +47,8 @@ def read_parquet(path: Path, content: bytes, choose: Chooser) -> TableFile:
         chosen = choose([name for name in schema.names if name not in hidden])
         used = [f"{name}.mask" for name in chosen if f"{name}.mask" in masks]
         table = opened.read(columns=[*chosen, *used])
-    except (pa.ArrowException, OSError) as error:
+        arrays = {name: from_arrow(table.column(name)) for name in [*chosen, *used]}
+    except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, MelotteError):
             raise
         raise MelotteFileError(
@@ -58,10 +59,10 @@ def read_parquet(path: Path, content: bytes, choose: Chooser) -> TableFile:
         stated = _decoded(schema.field(name).metadata).get("unit")
         if stated:
             units[name] = stated
-    columns = {name: from_arrow(table.column(name)) for name in chosen}
+    columns = {name: arrays[name] for name in chosen}
     for name in used:
         masked = name.removesuffix(".mask")
-        missing = from_arrow(table.column(name)).astype(bool)
+        missing = arrays[name].astype(bool)
         columns[masked] = _masked_column(np.ma.MaskedArray(columns[masked], missing))
     return TableFile(
         path, "parquet", columns, {n: u for n, u in units.items() if n in columns}, metadata

@@ -117,6 +117,7 @@ def _ecsv_header(path: Path, content: bytes) -> dict[str, Any]:
 
 def _layout(path: Path, content: bytes, delimiter: str | None = None) -> _Layout:
     """Find the line of column names, and what else stands above the data."""
+    _refuse_other_encodings(path, content)
     comments: list[str] = []
     above: list[tuple[int, int, int, str]] = []
     offset, number = 0, 0
@@ -124,7 +125,7 @@ def _layout(path: Path, content: bytes, delimiter: str | None = None) -> _Layout
         end = content.find(b"\n", offset)
         end = len(content) if end < 0 else end
         number += 1
-        line = _decoded(path, content[offset:end], number).rstrip("\r")
+        line = content[offset:end].decode("utf-8").rstrip("\r")
         if not above and line.startswith("#"):
             comments.append(line.lstrip("# "))
         elif line.strip():
@@ -157,12 +158,13 @@ def _layout(path: Path, content: bytes, delimiter: str | None = None) -> _Layout
     return _Layout(delimiter, names, start, line_number + 1, units, comments)
 
 
-def _decoded(path: Path, line: bytes, number: int) -> str:
+def _refuse_other_encodings(path: Path, content: bytes) -> None:
     try:
-        return line.decode("utf-8")
+        content.decode("utf-8")
     except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
         raise MelotteFileError(
-            f"{path}: line {number} is not UTF-8 text; save the table as UTF-8"
+            f"{path}: line {line} is not UTF-8 text; save the table as UTF-8"
         ) from error
 
 
@@ -230,10 +232,4 @@ def _columns(
                 f"{row.expected_columns} column names: {shortened(row.text)!r}"
             ) from error
         raise MelotteFileError(f"{path}: the text table is broken: {one_line(error)}") from error
-    for name in chosen:
-        # Arrow calls a column binary when its bytes are no UTF-8.
-        if pa.types.is_binary(table.column(name).type):
-            raise MelotteFileError(
-                f"{path}: column {name!r} is not UTF-8 text; save the table as UTF-8"
-            )
     return {name: from_arrow(table.column(name)) for name in chosen}
