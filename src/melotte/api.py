@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from melotte.errors import MelotteFileError, MelotteValueError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from melotte.engine.evaluation import Evaluation
     from melotte.engine.inference import InferenceResult
     from melotte.engine.model_files import Model
+    from melotte.systems.base import Observation, RowError
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -226,8 +227,6 @@ def infer(
     InferenceResult
         ``.table()`` is an astropy table, ``.write(path)`` writes it.
     """
-    from melotte.engine.inference import infer_batches
-
     if isinstance(model, str | Path):
         model = load(model)
     paths = [source] if isinstance(source, str | Path) else list(source)
@@ -237,9 +236,52 @@ def infer(
         "release": release,
         "min_probability": min_probability,
     }
-    entries: Iterable[Any] = model.system.read(paths, options)
+    return infer_observations(
+        model,
+        model.system.read(paths, options),
+        samples=samples,
+        seed=seed,
+        prior=prior,
+        inputs=paths,
+        progress=progress,
+    )
+
+
+def infer_observations(
+    model: Model,
+    observations: Iterable[Observation | RowError],
+    *,
+    samples: int = 0,
+    seed: int = 0,
+    prior: str | Path | None = None,
+    inputs: Sequence[str | Path] = (),
+    progress: bool | None = None,
+) -> InferenceResult:
+    """Measure observations that are already read, or made.
+
+    Parameters
+    ----------
+    model : Model
+    observations : iterable of Observation or RowError
+    samples, seed, prior, progress
+        As in :func:`infer`.
+    inputs : sequence of path
+        Names for the provenance.
+
+    Returns
+    -------
+    InferenceResult
+    """
+    from melotte.engine.inference import infer_batches
+
     return infer_batches(
-        model, entries, n_samples=samples, seed=seed, prior_file=prior, progress=progress
+        model,
+        observations,
+        n_samples=samples,
+        seed=seed,
+        progress=progress,
+        prior_file=prior,
+        inputs=inputs,
     )
 
 

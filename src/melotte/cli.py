@@ -154,7 +154,7 @@ def infer(
         device=device,
         json_rows=json_rows,
     )
-    run_inference(request)
+    run_inference(request, typer.echo)
 
 
 @app.command()

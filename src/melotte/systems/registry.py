@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
-from melotte.engine.settings import LocalSettings, TrainingSettings
+from melotte.engine.settings import LocalSettings, Settings, TrainingSettings
 from melotte.errors import MelotteFileError, MelotteValueError
 
 if TYPE_CHECKING:
@@ -19,19 +19,17 @@ if TYPE_CHECKING:
 SYSTEMS = ("open-cluster",)
 
 
-class Preset(BaseModel):
+class Preset(Settings):
     """A validated preset: what is simulated, the network, and how it trains.
 
     ``data`` and ``model`` are the system's own settings, ``training`` is the engine's, and
     ``local`` (device, threads, logs) has no effect on the result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str
     system: str
-    data: dict[str, Any] = {}
-    model: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default_factory=dict)
+    model: dict[str, Any] = Field(default_factory=dict)
     training: TrainingSettings = TrainingSettings()
     local: LocalSettings = LocalSettings()
 
@@ -80,9 +78,9 @@ def load_preset(source: str | Path, overrides: Sequence[str] = ()) -> Preset:
 def validated(content: Mapping[str, Any], origin: str) -> Preset:
     """Validate a preset's content; ``origin`` names it in the error message."""
     try:
-        return Preset.model_validate(dict(content))
-    except ValidationError as error:
-        raise MelotteValueError(f"preset {origin}: {describe(error)}") from error
+        return Preset.parse(content)
+    except MelotteValueError as error:
+        raise MelotteValueError(f"preset {origin}: {error}") from error
 
 
 def build_system(preset: Preset | Mapping[str, Any]) -> System:
@@ -104,31 +102,15 @@ def build_system(preset: Preset | Mapping[str, Any]) -> System:
         from melotte.systems.open_cluster.settings import DataSettings, ModelSettings
         from melotte.systems.open_cluster.system import OpenCluster
 
-        data = _section(DataSettings, preset, "data")
-        model = _section(ModelSettings, preset, "model")
+        try:
+            data = DataSettings.parse(preset.data, "data")
+            model = ModelSettings.parse(preset.model, "model")
+        except MelotteValueError as error:
+            raise MelotteValueError(f"preset {preset.name}: {error}") from error
         return OpenCluster(data, model)
     raise MelotteValueError(
         f"preset {preset.name}: system {preset.system!r} is unknown; known: {', '.join(SYSTEMS)}"
     )
-
-
-def describe(error: ValidationError) -> str:
-    """The first complaint of a validation, in one line: key, what was found, what is allowed."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"key {key!r} is unknown"
-    if first["type"] == "missing":
-        return f"key {key!r} is missing"
-    return f"key {key!r} is {first['input']!r}: {first['msg'].lower()}"
-
-
-def _section(settings: type[BaseModel], preset: Preset, section: str) -> Any:
-    try:
-        return settings.model_validate(getattr(preset, section))
-    except ValidationError as error:
-        complaint = describe(error).replace("key '", f"key '{section}.", 1)
-        raise MelotteValueError(f"preset {preset.name}: {complaint}") from error
 
 
 def _read(source: str | Path) -> tuple[dict[str, Any], str]:

@@ -135,7 +135,8 @@ def features(observation: Observation, max_stars: int) -> tuple[Ragged, Tensor]:
         ],
         -1,
     )
-    return Ragged(values, stars.offsets), context
+    # A list without a star has no quantiles: zeros, and a count that says so.
+    return Ragged(values, stars.offsets), context.nan_to_num(0.0)
 
 
 def standardised(

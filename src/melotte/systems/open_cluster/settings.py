@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
+from melotte.engine.settings import Settings
 from melotte.parameters import Parameter
 
 Interval = tuple[float, float]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class PriorSettings(BaseModel):
+class PriorSettings(Settings):
     """Ranges of the prior; [Fe/H] is normal within its range, distance log-uniform."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     log_age: Interval = (6.0, 10.2)
     extinction_v: Interval = (0.0, 6.0)
@@ -23,6 +22,11 @@ class PriorSettings(BaseModel):
     metallicity: Interval = (-1.0, 0.5)
     metallicity_centre: float = -0.05
     metallicity_width: Annotated[float, Field(gt=0)] = 0.25
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> Self:
+        self.parameters()
+        return self
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Parameters in the order of the posterior: the least often catalogued last."""
@@ -43,7 +47,7 @@ class PriorSettings(BaseModel):
         )
 
 
-class DataSettings(BaseModel):
+class DataSettings(Settings):
     """What a mock member list is made of.
 
     Parameters
@@ -69,8 +73,6 @@ class DataSettings(BaseModel):
         Error of the models' BP-RP per mag of intrinsic colour redder than 1.3.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     prior: PriorSettings = PriorSettings()
     members: tuple[Annotated[int, Field(ge=1)], int] = (10, 10_000)
     max_stars: Annotated[int, Field(ge=10, le=10_000)] = 512
@@ -86,15 +88,41 @@ class DataSettings(BaseModel):
     magnitude_zero_point: Annotated[float, Field(ge=0)] = 0.03
     cool_star_slope: Annotated[float, Field(ge=0)] = 0.08
 
+    @model_validator(mode="after")
+    def _check_intervals(self) -> Self:
+        for name in ("members", "binary_fraction"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: {low} is above {high}; give (lowest, highest)")
+        if not self.magnitude_limits:
+            raise ValueError("magnitude_limits is empty; give at least one, such as 18.0")
+        return self
 
-class ModelSettings(BaseModel):
-    """The set network and its posterior."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class ModelSettings(Settings):
+    """The set network and its posterior.
+
+    Parameters
+    ----------
+    width : width of the hidden layers; a multiple of ``attention_seeds``.
+    blocks : rounds of pooling.
+    attention_seeds : attention weights of a star in each pooling.
+    features : size of the embedding.
+    head : kind of posterior.
+    head_settings : settings of the head, by name.
+    """
 
     width: Annotated[int, Field(ge=8)] = 128
     blocks: Annotated[int, Field(ge=1)] = 3
     attention_seeds: Annotated[int, Field(ge=0)] = 8
     features: Annotated[int, Field(ge=8)] = 128
-    head: str = "flow"
-    head_settings: dict[str, float | int | str | list[int]] = {}
+    head: Literal["point", "grid", "flow", "mixture"] = "flow"
+    head_settings: dict[str, float | int | str | list[int]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_width(self) -> Self:
+        if self.attention_seeds and self.width % self.attention_seeds:
+            raise ValueError(
+                f"width {self.width} is not a multiple of attention_seeds {self.attention_seeds}"
+            )
+        return self

@@ -1,0 +1,223 @@
+"""The ``infer`` command: read, measure, write the table, the samples and the figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from melotte import api
+from melotte.engine.result_tables import check_result_path, check_samples_path
+from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.flags import Flag
+from melotte.systems.base import Observation, RowError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from melotte.engine.model_files import Model
+    from melotte.engine.results import InferenceResult
+
+MOST_FIGURES = 200
+"""Objects that get figures of their own; a larger table's are the first ones."""
+FIGURE_SAMPLES = 500
+
+
+@dataclass(frozen=True)
+class InferenceRequest:
+    """All that the ``infer`` command was asked; names as in its options."""
+
+    model: str
+    inputs: tuple[Path, ...]
+    output: Path
+    samples: int = 0
+    samples_file: Path | None = None
+    group_by: str | None = None
+    column: Mapping[str, str] = field(default_factory=dict)
+    release: str | None = None
+    min_probability: float | None = None
+    prior: Path | None = None
+    compare: Path | None = None
+    figures: Path | None = None
+    seed: int = 0
+    device: str = "auto"
+    json_rows: bool = False
+
+
+def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> InferenceResult:
+    """Measure every object of some tables and write what was asked for.
+
+    Everything that can be wrong is checked before anything is written.
+
+    Parameters
+    ----------
+    request : InferenceRequest
+    echo : callable
+        Takes lines for a person.
+
+    Returns
+    -------
+    InferenceResult
+
+    Raises
+    ------
+    MelotteValueError, MelotteFileError
+    """
+    check_result_path(request.output)
+    if request.samples_file is not None:
+        check_samples_path(request.samples_file)
+    if (request.samples_file is None) != (request.samples == 0):
+        raise MelotteValueError(
+            "--samples N and --samples-file FILE go together: how many, and where to"
+        )
+    _check_folder(request.figures)
+    model = api.load(request.model, request.device)
+    drawn: list[Observation] = []
+    n_kept = max(request.samples, FIGURE_SAMPLES if request.figures else 0)
+    result = api.infer_observations(
+        model,
+        _remembered(_entries(model, request), drawn if request.figures else None),
+        samples=n_kept,
+        seed=request.seed,
+        prior=request.prior,
+        inputs=request.inputs,
+    )
+    joined = None
+    if request.compare is not None:
+        joined = api.compare(result.table(), request.compare)
+    result.write(request.output)
+    if request.samples_file is not None:
+        result.write_samples(request.samples_file)
+    for line in summary_lines(result, request.output):
+        echo(line)
+    if joined is not None:
+        for line in comparison_lines(joined, str(request.compare)):
+            echo(line)
+    if request.figures is not None:
+        n = write_figures(model, result, drawn, request.figures)
+        echo(f"figures: {n} in {request.figures}")
+    if request.json_rows:
+        for line in json_lines(result):
+            echo(line)
+    return result
+
+
+def summary_lines(result: InferenceResult, output: Path) -> Iterator[str]:
+    """What a person wants to know first: how many, how sure, what was flagged."""
+    flags = result.flags
+    failed = int(((flags & Flag.FAILED) > 0).sum())
+    yield f"measured {len(result) - failed} of {len(result)} objects: {output}"
+    for flag in Flag:
+        n = int(((flags & flag) > 0).sum())
+        if n:
+            yield f"  {flag.name}: {n}"
+    dropped = result.header.get("n_dropped", {})
+    reasons: dict[str, int] = {}
+    for counts in dropped.values():
+        for reason, count in counts.items():
+            reasons[reason] = reasons.get(reason, 0) + int(count)
+    for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+        yield f"  rows dropped, {reason}: {count}"
+
+
+def comparison_lines(joined: Any, name: str) -> Iterator[str]:
+    """Median and scatter of ours minus theirs for every shared parameter."""
+    yield f"compared with {name}: {len(joined)} objects in common"
+    for column in joined.colnames:
+        if column.endswith("_difference"):
+            values = np.asarray(joined[column], dtype=float)
+            values = values[np.isfinite(values)]
+            if len(values):
+                low, middle, high = np.quantile(values, [0.16, 0.5, 0.84])
+                yield (
+                    f"  {column.removesuffix('_difference')}: ours - theirs = {middle:+.3f}, "
+                    f"scatter {0.5 * (high - low):.3f} ({len(values)} objects)"
+                )
+
+
+def json_lines(result: InferenceResult) -> Iterator[str]:
+    """One JSON object a row, with null for what is not finite."""
+    table = result.table()
+    for row in table:
+        entry = {}
+        for name in table.colnames:
+            value = row[name].item() if hasattr(row[name], "item") else row[name]
+            bad = isinstance(value, float) and not np.isfinite(value)
+            entry[name] = None if bad else value
+        yield json.dumps(entry, default=str)
+
+
+def write_figures(
+    model: Model, result: InferenceResult, observations: list[Observation], folder: Path
+) -> int:
+    """Write a diagram and a corner plot of every object (at most ``MOST_FIGURES``).
+
+    Returns
+    -------
+    int
+        Objects that were drawn.
+    """
+    from melotte.report.figures import corner_figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if result.samples is None:
+        return 0
+    rows = {name: row for row, name in enumerate(result.ids)}
+    names = [parameter.name for parameter in result.parameters]
+    units = [parameter.unit for parameter in result.parameters]
+    n_drawn = 0
+    for name, draw in _diagrams(model, observations):
+        samples = result.samples[rows[name]]
+        if n_drawn >= MOST_FIGURES or not np.isfinite(samples).all():
+            continue
+        stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+        draw(samples, names, units).savefig(folder / f"{stem}_diagram.png", dpi=130)
+        corner_figure(samples, names, units).savefig(folder / f"{stem}_corner.png", dpi=110)
+        n_drawn += 1
+    return n_drawn
+
+
+def _diagrams(
+    model: Model, observations: list[Observation]
+) -> Iterator[tuple[str, Callable[..., Figure]]]:
+    """Names of the objects, and what draws each one's diagram from its samples."""
+    if model.system.name != "open-cluster":
+        return
+    from functools import partial
+
+    from melotte.report.cluster_diagrams import cluster_figure
+
+    for observation in observations:
+        stars: Any = observation.data["stars"]
+        releases: Any = observation.data["release"]
+        for i, name in enumerate(observation.ids):
+            release = "DR2" if releases[i] > 0.5 else "EDR3"
+            yield name, partial(cluster_figure, name, stars[i].numpy(), release=release)
+
+
+def _entries(model: Model, request: InferenceRequest) -> Iterator[Observation | RowError]:
+    options = {
+        "column": dict(request.column),
+        "group_by": request.group_by,
+        "release": request.release,
+        "min_probability": request.min_probability,
+    }
+    return model.system.read(request.inputs, options)
+
+
+def _remembered(
+    entries: Iterator[Observation | RowError], memory: list[Observation] | None
+) -> Iterator[Observation | RowError]:
+    for entry in entries:
+        if memory is not None and isinstance(entry, Observation):
+            memory.append(entry)
+        yield entry
+
+
+def _check_folder(folder: Path | None) -> None:
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise MelotteFileError(f"{folder}: is a file; --figures needs a folder")
