@@ -1,0 +1,46 @@
+"""Sphinx settings: Markdown pages, numpydoc docstrings, one API page a module."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+project = "melotte"
+author = "the melotte developers"
+copyright = f"2026, {author}"
+release = installed_version("melotte")
+version = release
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_default_options = {"ignore-module-all": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_param = False
+
+# Pages of this folder may land after the table of contents that names them.
+suppress_warnings = ["toc.empty_glob"]
+
+html_theme = "furo"
+html_title = f"melotte {release}"
+html_static_path = []
+html_show_copyright = False
+
+# A picture is made by a script in examples/ and may be missing from a bare checkout.
+if (Path(__file__).parent / "images" / "overview.png").is_file():
+    tags.add("overview")  # noqa: F821 - sphinx puts `tags` into this namespace
