@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy.table import MaskedColumn, QTable, Table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -242,6 +242,20 @@ def test_clusters_without_usable_stars_are_rows_not_errors(tmp_path):
     assert "no value in column cluster" in nameless.reason
 
 
+@pytest.mark.parametrize("kind", [Table, QTable])
+def test_astropy_tables_are_read_like_files(tmp_path, kind):
+    table = Table({"cluster": ["a", "b"], "Gmag": [14.0, 15.0], "BP-RP": [0.5, 1.0]})
+    table["Plx"] = MaskedColumn([0.001, 0.002], mask=[False, True], unit="arcsec")
+    table.meta["origin"] = "gaiadr3"
+    first, second = read_members(kind(table))
+    assert isinstance(first, ClusterMembers)
+    assert (first.id, first.g[0], first.parallax[0], first.release) == ("a", 14.0, 1.0, "DR3")
+    assert isinstance(second, RejectedCluster)
+    assert second.reason == "no usable star (1 with parallax missing)"
+    plain = Table({"Gmag": [14.0], "BP-RP": [0.5], "Plx": [1.0]}, meta={"name": "m67"})
+    assert [c.id for c in read_members([plain, plain])] == ["m67", "m67 #2"]
+
+
 def test_several_files_keep_distinct_ids(tmp_path):
     truth = stars()
     columns = {name: truth[name] for name in ("g", "bp_rp", "parallax")}
@@ -251,7 +265,7 @@ def test_several_files_keep_distinct_ids(tmp_path):
     assert [c.id for c in read_members([one, two])] == ["m67", "ngc188"]
     same = save(tmp_path / "other" / "m67.csv", columns)
     ids = [c.id for c in read_members([one, same])]
-    assert len(set(ids)) == 2
+    assert ids == [f"{tmp_path.name}/m67", "other/m67"]
     left = save(tmp_path / "left.csv", {"cluster": ["a"] * 6, **columns})
     right = save(tmp_path / "right.csv", {"cluster": ["a"] * 6, **columns})
     assert [c.id for c in read_members([left, right])] == ["left/a", "right/a"]
@@ -320,6 +334,11 @@ def test_wrong_options(tmp_path, options, expected):
     path.write_text("cluster,g,bp_rp,plx\na,14,1,1\n")
     with pytest.raises(MelotteValueError, match=expected):
         read_members(path, **options)
+
+
+def test_no_table():
+    with pytest.raises(MelotteValueError, match="a dict is no table"):
+        read_members([{"g": [1.0]}])
 
 
 def test_no_files():

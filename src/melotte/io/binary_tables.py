@@ -63,7 +63,7 @@ def read_parquet(path: Path, content: bytes, choose: Chooser) -> TableFile:
     for name in used:
         masked = name.removesuffix(".mask")
         missing = arrays[name].astype(bool)
-        columns[masked] = _masked_column(np.ma.MaskedArray(columns[masked], missing))
+        columns[masked] = from_masked(np.ma.MaskedArray(columns[masked], missing))
     return TableFile(
         path, "parquet", columns, {n: u for n, u in units.items() if n in columns}, metadata
     )
@@ -181,7 +181,7 @@ def read_votable(path: Path, content: bytes, choose: Chooser) -> TableFile:
     names = [str(field.name) for field in table.fields]
     chosen = choose(names)
     keys = {str(field.name): field.ID for field in table.fields}
-    columns = {name: _masked_column(table.array[keys[name]]) for name in chosen}
+    columns = {name: from_masked(table.array[keys[name]]) for name in chosen}
     units = {str(f.name): str(f.unit) for f in table.fields if f.unit and f.name in columns}
     metadata = {str(info.name): str(info.value) for info in [*opened.infos, *infos]}
     for key, value in (("description", table.description), ("name", table.name)):
@@ -192,7 +192,8 @@ def read_votable(path: Path, content: bytes, choose: Chooser) -> TableFile:
     return TableFile(path, "votable", columns, units, metadata)
 
 
-def _masked_column(column: Any) -> NDArray[Any]:
+def from_masked(column: Any) -> NDArray[Any]:
+    """A column, masked or not, with native byte order and missing values as NaN, -1 or None."""
     values = np.asarray(np.ma.getdata(column))
     missing = np.ma.getmaskarray(column)
     values = values.astype(values.dtype.newbyteorder("="))

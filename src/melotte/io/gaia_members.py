@@ -6,31 +6,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from melotte.errors import MelotteValueError
-from melotte.io.gaia_columns import in_unit, matching_name, recognise, require_photometry
+from melotte.io.gaia_columns import matching_name, recognise, require_photometry
 from melotte.io.gaia_releases import detected_release, release_name
+from melotte.io.gaia_stars import star_faults, star_quantities
 from melotte.io.table_files import TableFile
-from melotte.io.tables import read_table
+from melotte.io.tables import read_table, table_path
 
-G_RANGE = (0.0, 25.0)
-"""Magnitudes a Gaia source can have, mag."""
-COLOUR_RANGE = (-10.0, 10.0)
-"""BP-RP a Gaia source can have, mag."""
-PARALLAX_RANGE = (-50.0, 1000.0)
-"""Parallaxes of believable members, mas; placeholders such as -99 lie outside."""
+if TYPE_CHECKING:
+    from astropy.table import Table
 
-_MAG_PER_FLUX = 2.5 / np.log(10.0)
-_ZERO_POINT_ERROR = {
-    "DR2": (0.0018, 0.0014, 0.0019),
-    "EDR3": (0.0027553202, 0.0027901700, 0.0037793818),
-}
 _SMALLEST_GROUP = 3.0
-_LARGEST_FRACTION = 1.5
 
 
 @dataclass(frozen=True)
@@ -45,9 +36,9 @@ class ClusterMembers:
     id : str
         The cluster's name in its column, or the file's name without suffix.
     g, bp_rp : array, mag
-        Within :data:`G_RANGE` and :data:`COLOUR_RANGE`.
+        Within :data:`~melotte.io.gaia_stars.G_RANGE` and ``COLOUR_RANGE``.
     parallax : array, mas
-        Within :data:`PARALLAX_RANGE`.
+        Within :data:`~melotte.io.gaia_stars.PARALLAX_RANGE`.
     parallax_error : array, mas, > 0 or NaN
     g_error, bp_rp_error : array, mag, > 0 or NaN
         As VizieR defines them: the zero point's uncertainty is included.
@@ -101,7 +92,7 @@ class RejectedCluster:
 
 
 def read_members(
-    path: str | Path | Sequence[str | Path],
+    source: str | Path | Table | Sequence[str | Path | Table],
     column: Mapping[str, str] | None = None,
     group_by: str | None = None,
     release: str | None = None,
@@ -115,7 +106,7 @@ def read_members(
 
     Parameters
     ----------
-    path : str, Path or a sequence of these
+    source : str, Path, astropy Table, or a sequence of these
     column : mapping, optional
         From melotte's names to the file's, such as ``{"g": "my_gmag"}``.
     group_by : str, optional
@@ -144,22 +135,25 @@ def read_members(
         raise MelotteValueError(
             f"the smallest membership probability {min_probability} is outside [0, 1]"
         )
-    paths = [path] if isinstance(path, str | Path) else list(path)
-    if not paths:
+    several: Any = source
+    alone = isinstance(source, str | Path) or hasattr(source, "colnames")
+    sources: list[Any] = [source] if alone else list(several)
+    if not sources:
         raise MelotteValueError("no input file was given; give at least one table of members")
     clusters: list[ClusterMembers | RejectedCluster] = []
-    for one in paths:
-        clusters.extend(_clusters_of(Path(one), column, group_by, release, min_probability))
+    for one in sources:
+        clusters.extend(_clusters_of(one, column, group_by, release, min_probability))
     return _with_distinct_ids(clusters)
 
 
 def _clusters_of(
-    path: Path,
+    source: str | Path | Table,
     column: Mapping[str, str] | None,
     group_by: str | None,
     release: str | None,
     min_probability: float | None,
 ) -> list[ClusterMembers | RejectedCluster]:
+    path = table_path(source)
     found: dict[str, str] = {}
     all_names: list[str] = []
 
@@ -176,119 +170,16 @@ def _clusters_of(
             )
         return list(found.values())
 
-    table = read_table(path, choose)
+    table = read_table(source, choose)
     if release is None:
         release = detected_release(table, all_names, found)
-    values = _quantities(table, found, release)
-    reason, reasons = _faults(values, min_probability)
+    values = star_quantities(table, found, release)
+    reason, reasons = star_faults(values, min_probability)
     asked = group_by is not None or "cluster" in {name.lower() for name in column or {}}
     codes, ids = _groups(table, found.get("cluster"), asked)
     _mark_repeats(values["source_id"], codes, reason, reasons)
     clusters = _split(values, codes, ids, reason, reasons, release, table)
     return [_named(cluster, found.get("cluster", "")) for cluster in clusters]
-
-
-def _quantities(
-    table: TableFile, found: Mapping[str, str], release: str | None
-) -> dict[str, NDArray[Any]]:
-    """All quantities of all rows in melotte's units; NaN or -1 where the file has none."""
-    nothing = np.full(table.n_rows, np.nan)
-
-    def get(name: str) -> NDArray[np.float64]:
-        return in_unit(table, found[name], name) if name in found else nothing
-
-    def positive(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(np.isfinite(values) & (values > 0), values, np.nan)
-
-    def magnitude_error(band: str, zero_point_error: float) -> NDArray[np.float64]:
-        if f"{band}_error" in found:
-            return positive(get(f"{band}_error"))
-        signal = get(f"{band}_snr")
-        if f"{band}_snr" not in found:
-            signal = get(f"{band}_flux") / positive(get(f"{band}_flux_error"))
-        return np.hypot(_MAG_PER_FLUX / positive(signal), zero_point_error)
-
-    zero_points = _ZERO_POINT_ERROR["DR2" if release == "DR2" else "EDR3"]
-    g_error, bp_error, rp_error = (
-        magnitude_error(band, zero_point)
-        for band, zero_point in zip(("g", "bp", "rp"), zero_points, strict=True)
-    )
-    colour = get("bp_rp")
-    if "bp" in found and "rp" in found:
-        colour = np.where(np.isfinite(colour), colour, get("bp") - get("rp"))
-    colour_error = np.hypot(bp_error, rp_error)
-    if "bp_rp_error" in found:
-        colour_error = positive(get("bp_rp_error"))
-    membership = get("membership")
-    if "membership" in found:
-        membership = _as_fraction(membership, table.units.get(found["membership"], ""))
-    values: dict[str, NDArray[Any]] = {
-        "g": get("g"),
-        "bp_rp": colour,
-        "parallax": get("parallax"),
-        "parallax_error": positive(get("parallax_error")),
-        "g_error": g_error,
-        "bp_rp_error": colour_error,
-        "membership": membership,
-        "source_id": np.full(table.n_rows, -1, dtype=np.int64),
-    }
-    if "source_id" in found:
-        values["source_id"] = _identifiers(table, found["source_id"])
-    for name in ("ra", "dec", "pmra", "pmdec", "pmra_error", "pmdec_error", "ruwe"):
-        values[name] = get(name)
-    return values
-
-
-def _as_fraction(membership: NDArray[np.float64], unit: str) -> NDArray[np.float64]:
-    """Probabilities from 0 to 1, also where the file gives per cent; anything else is NaN."""
-    known = membership[np.isfinite(membership)]
-    if unit.strip() in ("%", "percent") or (len(known) and known.max() > _LARGEST_FRACTION):
-        membership = membership / 100.0
-    sensible = (membership >= 0.0) & (membership <= _LARGEST_FRACTION)
-    return np.where(sensible, np.minimum(membership, 1.0), np.nan)
-
-
-def _identifiers(table: TableFile, name: str) -> NDArray[np.int64]:
-    """Source identifiers; those written ``Gaia DR3 1234`` lose the words."""
-    values = table.columns[name]
-    if values.dtype.kind != "O":
-        return table.integers(name)
-    last = [str(v).split()[-1] if v is not None and str(v).strip() else None for v in values]
-    shorn = np.array(last, dtype=object)
-    return replace(table, columns={name: shorn}).integers(name)
-
-
-def _faults(
-    values: Mapping[str, NDArray[Any]], min_probability: float | None
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Why each row is unusable: the number of a reason, or -1 for a usable row."""
-    g, colour, parallax = values["g"], values["bp_rp"], values["parallax"]
-    checks = [
-        ("G missing", ~np.isfinite(g)),
-        ("BP-RP missing", ~np.isfinite(colour)),
-        ("parallax missing", ~np.isfinite(parallax)),
-        (f"G outside [{G_RANGE[0]:g}, {G_RANGE[1]:g}] mag", _outside(g, G_RANGE)),
-        (
-            f"BP-RP outside [{COLOUR_RANGE[0]:g}, {COLOUR_RANGE[1]:g}] mag",
-            _outside(colour, COLOUR_RANGE),
-        ),
-        (
-            f"parallax outside [{PARALLAX_RANGE[0]:g}, {PARALLAX_RANGE[1]:g}] mas",
-            _outside(parallax, PARALLAX_RANGE),
-        ),
-    ]
-    if min_probability is not None:
-        membership = values["membership"]
-        checks.append(("membership missing", ~np.isfinite(membership)))
-        checks.append((f"membership below {min_probability:g}", membership < min_probability))
-    reason = np.full(len(g), -1, dtype=np.int64)
-    for number, (_, faulty) in enumerate(checks):
-        reason[faulty & (reason < 0)] = number
-    return reason, [text for text, _ in checks]
-
-
-def _outside(values: NDArray[np.float64], allowed: tuple[float, float]) -> NDArray[np.bool_]:
-    return (values < allowed[0]) | (values > allowed[1])
 
 
 def _groups(table: TableFile, name: str | None, asked: bool) -> tuple[NDArray[np.int64], list[str]]:
@@ -384,18 +275,16 @@ def _named(
 def _with_distinct_ids(
     clusters: list[ClusterMembers | RejectedCluster],
 ) -> list[ClusterMembers | RejectedCluster]:
-    """Put the file's name before an id that several files use, so that result rows differ."""
+    """Put the file's (or its folder's) name before an id of several files: result rows differ."""
     count = Counter(cluster.id for cluster in clusters)
-    named = [
-        replace(cluster, id=f"{Path(cluster.source).stem}/{cluster.id}")
-        if count[cluster.id] > 1
-        else cluster
-        for cluster in clusters
-    ]
     seen: Counter[str] = Counter()
     distinct: list[ClusterMembers | RejectedCluster] = []
-    for cluster in named:
-        seen[cluster.id] += 1
-        times = seen[cluster.id]
-        distinct.append(cluster if times == 1 else replace(cluster, id=f"{cluster.id} #{times}"))
+    for cluster in clusters:
+        name = cluster.id
+        if count[name] > 1:
+            path = Path(cluster.source)
+            place = path.parent.name if path.stem == name else path.stem
+            name = f"{place}/{name}" if place else name
+        seen[name] += 1
+        distinct.append(replace(cluster, id=name if seen[name] == 1 else f"{name} #{seen[name]}"))
     return distinct

@@ -45,7 +45,7 @@ class TableFile:
     ----------
     path : Path
     format : str
-        One of ``"csv"``, ``"ecsv"``, ``"fits"``, ``"votable"``, ``"parquet"``.
+        One of ``"csv"``, ``"ecsv"``, ``"fits"``, ``"votable"``, ``"parquet"``, ``"memory"``.
     columns : mapping of str to array, each of shape (n_rows, ...)
         Native byte order; text is an object array with ``None`` where missing. Missing values of
         number columns are NaN; integers too long for float64, such as Gaia source identifiers,

@@ -6,11 +6,17 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from melotte.errors import MelotteFileError, MelotteValueError
-from melotte.io.binary_tables import read_fits, read_parquet, read_votable
+from melotte.io.binary_tables import from_masked, read_fits, read_parquet, read_votable
 from melotte.io.delimited_text import Chooser, read_csv, read_ecsv
 from melotte.io.table_files import TableFile, listed, read_bytes, table_format
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 _READERS: dict[str, Callable[[Path, bytes, Chooser], TableFile]] = {
     "csv": read_csv,
@@ -21,14 +27,18 @@ _READERS: dict[str, Callable[[Path, bytes, Chooser], TableFile]] = {
 }
 
 
-def read_table(path: str | Path, columns: Sequence[str] | Chooser | None = None) -> TableFile:
+def read_table(
+    source: str | Path | Table, columns: Sequence[str] | Chooser | None = None
+) -> TableFile:
     """Read a table of CSV, TSV, ECSV, FITS, VOTable or parquet, gzipped or not.
 
     The format is told from the content; the name of the file matters only in error messages.
 
     Parameters
     ----------
-    path : str or Path
+    source : str, Path or astropy Table
+        A table in memory goes through the same checks; its ``meta["name"]``, or ``table``, stands
+        for the name of a file.
     columns : sequence of str, or callable, optional
         The columns to read, spelled as in the file; or a function from the file's names to these.
         All columns by default.
@@ -46,8 +56,7 @@ def read_table(path: str | Path, columns: Sequence[str] | Chooser | None = None)
     MelotteValueError
         When a wanted column is not in the file.
     """
-    path = Path(path)
-    content = read_bytes(path)
+    path = table_path(source)
 
     def choose(names: Sequence[str]) -> Sequence[str]:
         twice = [name for name, count in Counter(names).items() if count > 1]
@@ -66,10 +75,45 @@ def read_table(path: str | Path, columns: Sequence[str] | Chooser | None = None)
             raise MelotteValueError(f"{path}: no column was asked for; found: {listed(names)}")
         return list(dict.fromkeys(chosen))
 
-    table = _READERS[table_format(path, content)](path, content, choose)
+    if isinstance(source, str | Path):
+        content = read_bytes(path)
+        table = _READERS[table_format(path, content)](path, content, choose)
+    else:
+        table = _from_memory(path, source, choose)
     if table.n_rows == 0:
         raise MelotteFileError(f"{path} has column names but no rows; at least one is needed")
     return table
+
+
+def table_path(source: str | Path | Table) -> Path:
+    """The path of a file, or a name that stands for it where the table is in memory.
+
+    Raises
+    ------
+    MelotteValueError
+        When the source is neither a path nor an astropy table.
+    """
+    if isinstance(source, str | Path):
+        return Path(source)
+    if not hasattr(source, "colnames"):
+        raise MelotteValueError(
+            f"a {type(source).__name__} is no table; give a path or an astropy Table"
+        )
+    return Path(str(dict(source.meta or {}).get("name", "table")))
+
+
+def _from_memory(path: Path, source: Table, choose: Chooser) -> TableFile:
+    chosen = choose([str(name) for name in source.colnames])
+    given: dict[str, Any] = {name: source[name] for name in chosen}
+    units = {name: str(column.unit) for name, column in given.items() if column.unit}
+    columns = {}
+    for name, column in given.items():
+        values = getattr(column, "value", column)
+        mask = np.asarray(getattr(column, "mask", False))
+        bare = np.ma.getdata(getattr(values, "unmasked", values))
+        columns[name] = from_masked(np.ma.MaskedArray(bare, mask))
+    metadata = {str(key): str(value) for key, value in dict(source.meta or {}).items()}
+    return TableFile(path, "memory", columns, units, metadata)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
