@@ -1,0 +1,75 @@
+"""The ``check`` command: what kind of file this is, and whether it is sound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from melotte.errors import MelotteFileError
+
+
+def check_file(
+    path: Path, *, column: Mapping[str, str] | None = None, group_by: str | None = None
+) -> str:
+    """Validate a model, a bank or an input table.
+
+    Parameters
+    ----------
+    path : Path
+        ``.safetensors`` is a model, HDF5 a bank, anything else a table of members.
+    column, group_by
+        As in ``infer``, for tables.
+
+    Returns
+    -------
+    str
+        What was found, in one or a few lines.
+
+    Raises
+    ------
+    MelotteFileError, MelotteValueError
+        What is wrong, in one line.
+    """
+    if not path.is_file():
+        raise MelotteFileError(f"{path}: no such file")
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    if path.suffix == ".safetensors":
+        return _check_model(path)
+    if start == b"\x89HDF\r\n\x1a\n":
+        return _check_bank(path)
+    return _check_table(path, column, group_by)
+
+
+def _check_model(path: Path) -> str:
+    from melotte.api import load
+
+    model = load(path, device="cpu")
+    n_weights = sum(weight.numel() for weight in model.network.parameters())
+    ranges = ", ".join(
+        f"{one.name} {one.low:g} to {one.high:g} {one.unit}".rstrip() for one in model.parameters
+    )
+    return f"{path}: model of preset {model.name}, {n_weights} weights; {ranges}"
+
+
+def _check_bank(path: Path) -> str:
+    from melotte.engine.banks import BankReader, check_bank
+
+    problems = check_bank(path)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise MelotteFileError(f"{path}: {problems[0]}{more}")
+    reader = BankReader(path)
+    return f"{path}: bank of {len(reader)} mocks, complete and consistent"
+
+
+def _check_table(path: Path, column: Mapping[str, str] | None, group_by: str | None) -> str:
+    from melotte.io.gaia_members import ClusterMembers, read_members
+
+    lists = read_members(path, column=column, group_by=group_by)
+    good = [one for one in lists if isinstance(one, ClusterMembers)]
+    n_stars = sum(len(one.g) for one in good)
+    n_dropped = sum(sum(one.n_dropped.values()) for one in good)
+    lines = [f"{path}: {len(good)} objects, {n_stars} usable stars, {n_dropped} rows dropped"]
+    lines += [f"  {one.id}: {one.reason}" for one in lists if not isinstance(one, ClusterMembers)]
+    return "\n".join(lines)

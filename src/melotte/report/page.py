@@ -1,0 +1,114 @@
+"""One self-contained HTML page: text, tables and figures, nothing to fetch."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table: header and rows of text."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure with its caption; ``alt`` says in words what it shows."""
+
+    figure: Figure
+    caption: str
+    alt: str
+
+    @property
+    def png(self) -> str:
+        """The figure as base64 PNG."""
+        stream = io.BytesIO()
+        self.figure.savefig(stream, format="png", dpi=120)
+        return base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with paragraphs, a table and figures."""
+
+    title: str
+    text: Sequence[str] = ()
+    table: PageTable | None = None
+    figures: Sequence[PageFigure] = field(default_factory=tuple)
+
+
+def write_page(
+    path: Path,
+    title: str,
+    lead: str,
+    sections: Sequence[Section],
+    provenance: Mapping[str, Any],
+) -> Path:
+    """Write the page.
+
+    Parameters
+    ----------
+    path : Path
+        ``.html``; its folder must exist.
+    title, lead : str
+    sections : sequence of Section
+    provenance : mapping
+        Shown at the end, in order.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MelotteFileError
+        When the file cannot be written.
+    """
+    from jinja2 import Environment
+
+    from melotte.engine.atomic_files import write_atomically
+
+    template = (files("melotte.report") / "page.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    text = environment.from_string(template).render(
+        title=title, lead=lead, sections=sections, provenance=list(provenance.items())
+    )
+    write_atomically(path, text.encode())
+    return path
+
+
+def write_result_report(result: Path, output: Path) -> Path:
+    """Turn a table that ``infer`` wrote into a page.
+
+    Parameters
+    ----------
+    result : Path
+        ``.ecsv``, ``.fits``, ``.parquet`` or ``.vot``.
+    output : Path
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MelotteFileError
+        When the table is no result table.
+    """
+    from melotte.report.result_page import result_sections
+
+    sections, provenance = result_sections(result)
+    return write_page(
+        output, f"Results in {result.name}", "Measured with melotte.", sections, provenance
+    )

@@ -1,0 +1,106 @@
+"""What a page says of a result table: counts, flags, distributions, the first rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from melotte.engine.result_tables import read_result_table
+from melotte.errors import MelotteFileError
+from melotte.flags import MEANING, Flag, decode_flags
+from melotte.report.page import PageFigure, PageTable, Section
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+MOST_ROWS = 200
+
+
+def result_sections(path: Path) -> tuple[list[Section], dict[str, Any]]:
+    """Sections and provenance of a table that ``infer`` wrote.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    sections : list of Section
+    provenance : dict
+
+    Raises
+    ------
+    MelotteFileError
+        When the file is no result table.
+    """
+    table = read_result_table(path)
+    names = [name[:-3] for name in table.colnames if name.endswith("_50")]
+    if "id" not in table.colnames or "flags" not in table.colnames or not names:
+        raise MelotteFileError(
+            f"{path}: is no result table; needs id, NAME_16, NAME_50, NAME_84 and flags, "
+            f"found {', '.join(table.colnames[:8])}"
+        )
+    sections = [flag_section(table), distribution_section(table, names), rows_section(table, names)]
+    return sections, dict(table.meta.get("melotte", {}))
+
+
+def flag_section(table: Table) -> Section:
+    """How many rows carry which flag, and what it means."""
+    flags = np.asarray(table["flags"])
+    clean = int((flags == 0).sum())
+    rows = [
+        [flag.name or "", str(int(((flags & flag) > 0).sum())), MEANING[flag]]
+        for flag in Flag
+        if ((flags & flag) > 0).any()
+    ]
+    text = [f"{len(table)} objects, {clean} without a flag."]
+    return Section("Flags", text, PageTable(["flag", "rows", "meaning"], rows) if rows else None)
+
+
+def distribution_section(table: Table, names: list[str]) -> Section:
+    """Histograms of medians, and of the half-widths of the 68 % intervals."""
+    figure = Figure(figsize=(2.6 * len(names), 4.2), layout="constrained")
+    axes = figure.subplots(2, len(names), squeeze=False)
+    for column, name in enumerate(names):
+        middle = np.asarray(table[f"{name}_50"], dtype=float)
+        width = np.asarray(table[f"{name}_84"], dtype=float)
+        width = (width - np.asarray(table[f"{name}_16"], dtype=float)) / 2
+        unit = table[f"{name}_50"].unit
+        suffix = f" / {unit}" if unit else ""
+        for row, (values, label) in enumerate(((middle, name), (width, f"± of {name}"))):
+            values = values[np.isfinite(values)]
+            if len(values):
+                axes[row, column].hist(values, bins=30, color="#3b6ea5")
+            axes[row, column].set_xlabel(label + suffix)
+        axes[0, column].set_ylabel("objects" if column == 0 else "")
+        axes[1, column].set_ylabel("objects" if column == 0 else "")
+    caption = "Posterior medians, and half-widths of the 68 % intervals."
+    return Section(
+        "Distributions", figures=[PageFigure(figure, caption, "histograms of the results")]
+    )
+
+
+def rows_section(table: Table, names: list[str]) -> Section:
+    """The first rows as text: median with upper and lower error, and flags in words."""
+    rows = []
+    for row in table[:MOST_ROWS]:
+        cells = [str(row["id"])]
+        for name in names:
+            low, middle, high = (float(row[f"{name}_{q}"]) for q in (16, 50, 84))
+            cells.append(interval_text(low, middle, high))
+        cells.append(" ".join(decode_flags(int(row["flags"]))))
+        rows.append(cells)
+    text = [] if len(table) <= MOST_ROWS else [f"The first {MOST_ROWS} of {len(table)} rows."]
+    return Section("Objects", text, PageTable(["id", *names, "flags"], rows))
+
+
+def interval_text(low: float, middle: float, high: float) -> str:
+    """A median with its upper and lower error, to the digits that they warrant."""
+    if not np.isfinite([low, middle, high]).all():
+        return "–"
+    error = min(high - middle, middle - low)
+    digits = 2 if error <= 0 else int(np.clip(1 - np.floor(np.log10(error)), 0, 4))
+    return f"{middle:.{digits}f} +{high - middle:.{digits}f} −{middle - low:.{digits}f}"
