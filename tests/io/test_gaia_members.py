@@ -371,6 +371,18 @@ def test_real_edr3_members(shared_data):
     assert 7.2 < np.median(pleiades.parallax) < 7.5
 
 
+def test_errors_from_fluxes_have_the_floor_of_published_errors(shared_data, tmp_path):
+    """A star of endless signal gets the smallest error that the published members have."""
+    path = shared_data / "opencluster" / "members_gaia_edr3.parquet"
+    bright = {f"phot_{band}_mean_flux_over_error": [1e9] for band in ("g", "bp", "rp")}
+    table = {"Gmag": [9.0], "BP-RP": [1.0], "Plx": [1.0], **bright}
+    star = only(read_members(save(tmp_path / "m.csv", table)))
+    raw = parquet.read_table(path, columns=["e_Gmag", "e_BPmag", "e_RPmag"]).to_pydict()
+    np.testing.assert_allclose(star.g_error, [min(raw["e_Gmag"])], atol=1e-5)
+    colour = np.hypot(min(raw["e_BPmag"]), min(raw["e_RPmag"]))
+    np.testing.assert_allclose(star.bp_rp_error, [colour], atol=1e-5)
+
+
 def test_real_dr2_members(shared_data):
     """Liu & Pang 2019: grouped by their number; colour made from the two bands."""
     path = shared_data / "opencluster" / "members_gaia_dr2.parquet"
