@@ -1,0 +1,390 @@
+"""Apply a model to observations: batches in, one row an object out, whatever the rows are like.
+
+A row that cannot be read or measured becomes NaN with the flag FAILED; it never stops the others.
+The random numbers of a row are keyed by the seed and its id, and the network sees rows of a batch
+independently, so a row's result is the same alone, in another order or among other rows, to the
+rounding of batched matrix products.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from melotte import __version__
+from melotte.engine.domain import DomainReference
+from melotte.engine.object_streams import INFERENCE_STREAM, object_generator
+from melotte.engine.posterior_flags import flag_posteriors
+from melotte.engine.prior_files import FEW_SAMPLES, PriorReweighting, read_prior_file
+from melotte.engine.progress import Progress
+from melotte.engine.results import LEVELS, InferenceResult, ResultColumn
+from melotte.errors import MelotteValueError
+from melotte.flags import Flag
+from melotte.parameters import Parameter
+from melotte.ragged import Ragged
+from melotte.systems.base import Observation, RowError
+
+if TYPE_CHECKING:
+    from melotte.engine.model_files import Model
+    from melotte.networks.posteriors import Posterior
+
+LEAST_SAMPLES = 500
+"""Samples drawn of every posterior, for quantiles and flags, when fewer are asked for."""
+REWEIGHTED_SAMPLES = 4000
+LARGEST_BATCH_ELEMENTS = 65536
+"""Set elements (stars, galaxies) that go through the network together."""
+SECONDS_A_LINE = 20.0
+_ROW_FAULTS = (ValueError, RuntimeError, IndexError, ArithmeticError)
+_TRAINED = ("seed", "n_mocks", "versions")
+_COLUMNS = {
+    "domain_score": ("", "distance from the training mocks; OUT_OF_DOMAIN above 1"),
+    "prior_sample_size": ("", "effective samples after reweighting; not reliable below 100"),
+}
+
+
+def infer_posterior(model: Model, observation: Observation) -> tuple[Posterior, Tensor]:
+    """Posteriors of a batch of observations, in physical units.
+
+    Parameters
+    ----------
+    model : Model
+    observation : Observation
+
+    Returns
+    -------
+    posterior : Posterior
+    embedding : Tensor, shape (batch, n_features)
+    """
+    from melotte.networks.posteriors import Posterior
+
+    outputs = run_network(model, observation)
+    return Posterior(outputs["posterior"], model.prior), outputs["embedding"]
+
+
+def run_network(model: Model, observation: Observation) -> dict[str, Any]:
+    """Outputs of the network for a batch of observations, without gradients."""
+    device = device_of(model)
+    inputs = model.system.prepare(observation.to(device), model.constants)
+    model.network.eval()
+    with torch.no_grad():
+        return model.network(inputs)
+
+
+def device_of(model: Model) -> torch.device:
+    """Where the weights of a model are."""
+    parameter = next(model.network.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def infer_batches(
+    model: Model,
+    entries: Iterable[Observation | RowError],
+    n_samples: int = 0,
+    seed: int = 0,
+    batch_size: int = 256,
+    progress: bool | None = None,
+    prior_file: str | Path | None = None,
+    inputs: Sequence[str | Path] = (),
+    total: int | None = None,
+) -> InferenceResult:
+    """Measure every object.
+
+    Parameters
+    ----------
+    model : Model
+    entries : iterable of Observation or RowError
+        Batches of any size, in the order of the rows; read as they come.
+    n_samples : int, >= 0
+        Posterior samples to keep of every object.
+    seed : int, >= 0
+    batch_size : int, > 0
+        Most objects that go through the network together; fewer where sets are large.
+    progress : bool, optional
+        Show progress on standard error; by default where that is a terminal.
+    prior_file : path, optional
+        Priors to reweight by (see :mod:`melotte.engine.prior_files`).
+    inputs : sequence of path, optional
+        Names of the files that were read, for the provenance.
+    total : int, optional
+        Number of objects, where known: progress is shown against it.
+
+    Returns
+    -------
+    InferenceResult
+
+    Raises
+    ------
+    MelotteValueError
+        When a setting is wrong or the prior file does not fit the model; never for a row.
+    """
+    if n_samples < 0 or batch_size < 1 or seed < 0:
+        raise MelotteValueError(
+            f"samples {n_samples} and seed {seed} must be >= 0, batch_size {batch_size} >= 1"
+        )
+    prior = read_prior_file(prior_file, model.prior) if prior_file is not None else None
+    work = _Work(model, n_samples, seed, prior)
+    shown = sys.stderr.isatty() if progress is None else progress
+    bar = Progress(total or 0, "measured", style=shown and total is not None)
+    said = time.monotonic()
+    rows: list[_Row] = []
+    header: dict[str, Any] = {}
+    try:
+        for entry in entries:
+            if isinstance(entry, RowError):
+                rows.append(_Row(entry.id, entry.flags | int(Flag.FAILED), reason=entry.reason))
+                continue
+            listed = _listed(entry)
+            _merge_header(header, entry, listed)
+            done = 0
+            for chunk in chunks(_identified(entry, len(rows)), batch_size):
+                for row in work.rows(chunk):
+                    row.columns |= {name: values[done] for name, values in listed.items()}
+                    rows.append(row)
+                    done += 1
+                bar.update(len(rows))
+                if shown and total is None and time.monotonic() - said > SECONDS_A_LINE:
+                    said = time.monotonic()
+                    sys.stderr.write(f"measured {len(rows)} objects\n")
+    finally:
+        bar.close()
+    provenance = {
+        "model": model.name,
+        "system": model.system.name,
+        "version": __version__,
+        "training": {key: model.provenance[key] for key in _TRAINED if key in model.provenance},
+        "preset": {key: model.preset.get(key, {}) for key in ("name", "data", "model")},
+        "seed": seed,
+        "inputs": [Path(name).name for name in inputs],
+        "prior_file": None if prior_file is None else Path(prior_file).name,
+    }
+    return _result(rows, work, n_samples, header, provenance)
+
+
+def chunks(observation: Observation, batch_size: int) -> Iterator[Observation]:
+    """Split a batch so that no part has too many objects or set elements.
+
+    Parameters
+    ----------
+    observation : Observation
+    batch_size : int, > 0
+    """
+    n = len(observation)
+    counts = torch.ones(n, dtype=torch.int64)
+    for value in observation.data.values():
+        if isinstance(value, Ragged):
+            counts = torch.maximum(counts, value.counts.cpu())
+    start, elements = 0, 0
+    for i, count in enumerate(counts.tolist()):
+        full = i - start >= batch_size or elements + count > LARGEST_BATCH_ELEMENTS
+        if i > start and full:
+            yield observation.select(torch.arange(start, i))
+            start, elements = i, 0
+        elements += count
+    if n:
+        yield observation if start == 0 else observation.select(torch.arange(start, n))
+
+
+@dataclass
+class _Row:
+    """One object's result; arrays are None where it failed."""
+
+    id: str
+    flags: int
+    quantiles: NDArray[np.float64] | None = None
+    samples: NDArray[np.float32] | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+class _Work:
+    """Turns chunks of observations into rows."""
+
+    def __init__(
+        self, model: Model, n_samples: int, seed: int, prior: PriorReweighting | None
+    ) -> None:
+        self.model = model
+        self.n_samples = n_samples
+        self.seed = seed
+        self.prior = prior
+        self.domain = DomainReference.from_tensors(model.reference) if model.reference else None
+        self.described: dict[str, tuple[str, str]] = {}
+
+    def rows(self, observation: Observation) -> list[_Row]:
+        """Rows of a chunk; where the chunk fails as a whole, of each object alone."""
+        try:
+            return self._measured(observation)
+        except _ROW_FAULTS as error:
+            if len(observation) == 1:
+                flags = int(Flag.FAILED)
+                if observation.flags is not None:
+                    flags |= int(observation.flags[0])
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                return [_Row(observation.ids[0], flags, reason=reason)]
+        half = len(observation) // 2
+        parts = torch.arange(len(observation)).split([half, len(observation) - half])
+        return [row for part in parts for row in self.rows(observation.select(part))]
+
+    def _measured(self, observation: Observation) -> list[_Row]:
+        model, ids = self.model, observation.ids
+        outputs = run_network(model, observation)
+        n_drawn = max(self.n_samples, LEAST_SAMPLES if self.prior is None else REWEIGHTED_SAMPLES)
+        unit = draw_by_object(outputs["posterior"], n_drawn, self.seed, ids).cpu().double()
+        flags = np.zeros(len(ids), dtype=np.int64)
+        if observation.flags is not None:
+            flags |= observation.flags.cpu().numpy()
+        columns = self._columns(observation, outputs)
+        reasons = [""] * len(ids)
+        if self.domain is not None:
+            summaries, names = model.system.summaries(observation)
+            judged = self.domain.judge(summaries, outputs["embedding"], names)
+            flags |= judged.flags
+            reasons = list(judged.reasons)
+            columns["domain_score"] = judged.score
+        exact = self.prior is None and getattr(outputs["posterior"], "exact_quantiles", False)
+        if self.prior is not None:
+            unit, effective = self.prior.resample(unit, ids, self.seed)
+            columns["prior_sample_size"] = effective
+            flags |= _flags_of_resampled(unit, effective, model.parameters)
+        else:
+            flags |= flag_posteriors(unit.numpy(), model.parameters)
+        levels = torch.tensor(LEVELS, dtype=torch.float64)
+        if exact:
+            quantiles = outputs["posterior"].quantile(levels.float()).cpu().double()
+        else:
+            quantiles = torch.quantile(unit, levels, dim=1).movedim(0, 1)
+        physical = model.prior.from_unit(quantiles).numpy()
+        kept = model.prior.from_unit(unit[:, : self.n_samples]).float().numpy()
+        rows = []
+        for i, name in enumerate(ids):
+            own = {key: values[i] for key, values in columns.items()}
+            if np.isfinite(physical[i]).all():
+                samples = kept[i] if self.n_samples else None
+                rows.append(_Row(name, int(flags[i]), physical[i], samples, own, reasons[i]))
+            else:
+                failed = int(flags[i]) | int(Flag.FAILED)
+                excluded = self.prior is not None and not columns["prior_sample_size"][i]
+                reason = "the prior file excludes it" if excluded else "posterior is not finite"
+                rows.append(_Row(name, failed, columns=own, reason=reason))
+        return rows
+
+    def _columns(self, observation: Observation, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        describe = getattr(self.model.system, "result_columns", None)
+        if describe is None:
+            return {}
+        own: Mapping[str, ResultColumn] = describe(observation, outputs)
+        for name, column in own.items():
+            self.described[name] = (column.unit, column.description)
+        return {name: column.values for name, column in own.items()}
+
+
+def draw_by_object(posterior: Any, n: int, seed: int, ids: Sequence[str]) -> Tensor:
+    """Samples of a batch of posteriors, each object's from its own random stream.
+
+    Parameters
+    ----------
+    posterior : UnitPosterior
+        A batch.
+    n : int
+        Samples of each.
+    seed : int
+    ids : sequence of str, length batch
+
+    Returns
+    -------
+    Tensor, shape (batch, n, n_parameters), unit cube
+        From one stream, that of the first id, where the posterior cannot ``select`` rows.
+    """
+    if not hasattr(posterior, "select"):
+        return posterior.sample(n, object_generator(seed, INFERENCE_STREAM, ids[0])).detach()
+    drawn = []
+    for i, name in enumerate(ids):
+        one = posterior.select(torch.tensor([i]))
+        drawn.append(one.sample(n, object_generator(seed, INFERENCE_STREAM, name)))
+    return torch.cat(drawn).detach()
+
+
+def _flags_of_resampled(
+    unit: Tensor, effective: NDArray[np.float64], parameters: Sequence[Parameter]
+) -> NDArray[np.int64]:
+    """Posterior flags from as many samples as are independent; none from too few."""
+    flags = np.zeros(len(unit), dtype=np.int64)
+    for i, size in enumerate(effective):
+        if size >= FEW_SAMPLES:
+            flags[i] = flag_posteriors(unit[i : i + 1, : int(size)].numpy(), parameters)[0]
+    return flags
+
+
+def _identified(observation: Observation, start: int) -> Observation:
+    """The same with ids: row numbers from 1 where it has none."""
+    if observation.ids:
+        return observation
+    names = tuple(str(start + i + 1) for i in range(len(observation)))
+    return replace(observation, ids=names)
+
+
+def _listed(observation: Observation) -> dict[str, list[float]]:
+    """Entries of the header that list one number an object: columns of the result."""
+    listed = {}
+    for name, value in observation.header.items():
+        numbers = value.tolist() if isinstance(value, Tensor | np.ndarray) else value
+        if (
+            isinstance(numbers, list)
+            and len(numbers) == len(observation)
+            and all(isinstance(one, int | float) for one in numbers)
+        ):
+            listed[name] = numbers
+    return listed
+
+
+def _merge_header(header: dict[str, Any], entry: Observation, listed: Collection[str]) -> None:
+    """Collect what readers say: tables by id are joined, of other entries the last is kept."""
+    for name, value in entry.header.items():
+        if name in listed:
+            continue
+        if isinstance(value, dict) and isinstance(header.get(name), dict):
+            header[name] = header[name] | value
+        else:
+            header[name] = value
+
+
+def _result(
+    rows: list[_Row],
+    work: _Work,
+    n_samples: int,
+    header: dict[str, Any],
+    provenance: dict[str, Any],
+) -> InferenceResult:
+    parameters = work.model.parameters
+    quantiles = np.full((len(rows), len(LEVELS), len(parameters)), np.nan)
+    samples = np.full((len(rows), n_samples, len(parameters)), np.nan, dtype=np.float32)
+    for i, row in enumerate(rows):
+        if row.quantiles is not None:
+            quantiles[i] = row.quantiles
+        if row.samples is not None:
+            samples[i] = row.samples
+    names = dict.fromkeys(name for row in rows for name in row.columns)
+    columns = {}
+    for name in names:
+        unit, description = work.described.get(name, _COLUMNS.get(name, ("", "")))
+        values = np.array([row.columns.get(name, np.nan) for row in rows])
+        columns[name] = ResultColumn(values, unit, description)
+    return InferenceResult(
+        ids=tuple(row.id for row in rows),
+        parameters=parameters,
+        quantiles=quantiles,
+        flags=np.array([row.flags for row in rows], dtype=np.int64),
+        samples=samples if n_samples else None,
+        columns=columns,
+        reasons={row.id: row.reason for row in rows if row.reason},
+        header=header,
+        provenance=provenance,
+    )
