@@ -232,12 +232,20 @@ OPTIONS: dict[str, tuple[Build, tuple[str, ...]]] = {
     ),
     "absent prior": (lambda f: infer(f, good(f), "--prior", str(f / "p.yaml")), ("p.yaml",)),
     "prior of an unknown parameter": (
-        lambda f: infer(f, good(f), "--prior", saved(f, "p.yaml", "colour: {mean: 1, std: 1}\n")),
+        lambda f: infer(f, good(f), "--prior", saved(f, "p.yaml", "colour: {mean: 1, sd: 1}\n")),
         ("colour",),
+    ),
+    "prior of negative width": (
+        lambda f: infer(f, good(f), "--prior", saved(f, "p.yaml", "log_age: {mean: 9, sd: -1}\n")),
+        ("log_age", "sd"),
     ),
     "prior that is no mapping": (
         lambda f: infer(f, good(f), "--prior", saved(f, "p.yaml", "- 1\n")),
         ("p.yaml",),
+    ),
+    "comparison of other columns": (
+        lambda f: infer(f, good(f), "--compare", good(f, "literature.csv")),
+        ("literature.csv",),
     ),
     "absent comparison": (lambda f: infer(f, good(f), "--compare", str(f / "l.csv")), ("l.csv",)),
 }
