@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from linear_gaussian import PARAMETERS
 
-from melotte.engine.result_tables import read_result_table, result_table, write_result_table
+from melotte.engine.result_tables import (
+    check_result_path,
+    check_samples_path,
+    read_result_table,
+    result_table,
+    write_result_table,
+)
 from melotte.engine.results import InferenceResult, ResultColumn
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.flags import Flag
@@ -175,3 +181,17 @@ def test_samples_file(tmp_path):
     bare = InferenceResult(result.ids, PARAMETERS, result.quantiles, result.flags)
     with pytest.raises(MelotteValueError, match="--samples"):
         bare.write_samples(tmp_path / "none.h5")
+
+
+def test_paths_are_checked_before_the_work(tmp_path):
+    check_result_path(tmp_path / "a.FITS")
+    check_samples_path(tmp_path / "a.h5")
+    with pytest.raises(MelotteValueError, match=r"\.h5, \.hdf5"):
+        check_samples_path(tmp_path / "a.npy")
+    with pytest.raises(MelotteValueError, match=r"\.ecsv"):
+        check_result_path(tmp_path / "a")
+    with pytest.raises(MelotteFileError, match="does not exist"):
+        check_result_path(tmp_path / "missing" / "a.fits")
+    (tmp_path / "folder.vot").mkdir()
+    with pytest.raises(MelotteFileError, match="is a folder"):
+        check_result_path(tmp_path / "folder.vot")

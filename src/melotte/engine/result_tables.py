@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from melotte.engine.model_files import plain_json, write_atomically
+from melotte.engine.atomic_files import write_atomically
+from melotte.engine.json_values import plain_json
 from melotte.engine.results import LEVELS, InferenceResult
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.flags import Flag
@@ -98,9 +99,32 @@ def write_result_table(result: InferenceResult, path: str | Path) -> Path:
     return path
 
 
-def check_table_suffix(path: str | Path) -> None:
-    """Raise MelotteValueError unless :func:`write_result_table` can write this path."""
+def check_result_path(path: str | Path) -> None:
+    """Find out before long work whether a result table can be written to a path.
+
+    Raises
+    ------
+    MelotteValueError
+        For a suffix that is no table format.
+    MelotteFileError
+        When the folder does not exist or the path is a folder.
+    """
     _format(Path(path), _ENCODERS)
+    _check_place(Path(path))
+
+
+def check_samples_path(path: str | Path) -> None:
+    """Find out before long work whether samples can be written to a path (.h5 or .hdf5).
+
+    Raises
+    ------
+    MelotteValueError
+        For another suffix.
+    MelotteFileError
+        When the folder does not exist or the path is a folder.
+    """
+    _format(Path(path), {".h5": None, ".hdf5": None})
+    _check_place(Path(path))
 
 
 def read_result_table(path: str | Path) -> Table:
@@ -178,11 +202,18 @@ def write_samples(result: InferenceResult, path: str | Path) -> Path:
     return path
 
 
+def _check_place(path: Path) -> None:
+    if path.is_dir():
+        raise MelotteFileError(f"{path}: is a folder, not a file to write")
+    if not path.parent.is_dir():
+        raise MelotteFileError(f"{path}: the folder {path.parent} does not exist")
+
+
 def _format(path: Path, known: Mapping[str, Any]) -> Any:
     suffix = path.suffix.lower()
     if suffix not in known:
         raise MelotteValueError(
-            f"{path.name}: suffix {path.suffix!r} is not a table format; "
+            f"{path.name}: suffix {path.suffix!r} is not a format to write here; "
             f"allowed: {', '.join(known)}"
         )
     return known[suffix]
