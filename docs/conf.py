@@ -33,9 +33,6 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_param = False
 
-# Pages of this folder may land after the table of contents that names them.
-suppress_warnings = ["toc.empty_glob"]
-
 html_theme = "furo"
 html_title = f"melotte {release}"
 html_static_path = []
