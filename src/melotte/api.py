@@ -189,7 +189,7 @@ def train(
 
 def infer(
     model: Model | str | Path,
-    source: Paths,
+    source: Paths | Table,
     *,
     column: Mapping[str, str] | None = None,
     group_by: str | None = None,
@@ -205,7 +205,7 @@ def infer(
     Parameters
     ----------
     model : Model, shipped name or path
-    source : path or paths
+    source : path, astropy Table, or a sequence of them
         Tables of members; one object a file, or many with ``group_by``.
     column : mapping, optional
         Our column names to the table's.
@@ -229,7 +229,8 @@ def infer(
     """
     if isinstance(model, str | Path):
         model = load(model)
-    paths = [source] if isinstance(source, str | Path) else list(source)
+    single = isinstance(source, str | Path) or hasattr(source, "colnames")
+    sources = [source] if single else list(source)
     options = {
         "column": dict(column or {}),
         "group_by": group_by,
@@ -238,11 +239,11 @@ def infer(
     }
     return infer_observations(
         model,
-        model.system.read(paths, options),
+        model.system.read(sources, options),
         samples=samples,
         seed=seed,
         prior=prior,
-        inputs=paths,
+        inputs=[str(one) for one in sources if not hasattr(one, "colnames")],
         progress=progress,
     )
 

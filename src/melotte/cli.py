@@ -207,14 +207,15 @@ def adql(
     dec: Annotated[float | None, typer.Option(help="Declination, deg.")] = None,
     radius: Annotated[float | None, typer.Option(help="Radius of the cone, deg.")] = None,
     release: Annotated[str, typer.Option(help="gaiadr2, gaiaedr3 or gaiadr3.")] = "gaiadr3",
-    g_limit: Annotated[float, typer.Option(help="Faintest G, mag.")] = 19.0,
+    g_limit: Annotated[float, typer.Option(help="Faintest G, mag.")] = 18.0,
 ) -> None:
     """Print the Gaia archive query that gives the columns infer needs."""
     from melotte.io.adql import cone_query
 
-    typer.echo(
-        cone_query(name=cluster, ra=ra, dec=dec, radius=radius, release=release, g_limit=g_limit)
+    query = cone_query(
+        name=cluster, ra=ra, dec=dec, radius=radius, release=release, g_limit=g_limit
     )
+    typer.echo(query, nl=False)
 
 
 @app.command()

@@ -1,0 +1,142 @@
+"""The demo: mock observations of every system, measured with the shipped models, on one page."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from melotte import __version__, api
+from melotte.engine.mocks import draw_mocks
+from melotte.engine.model_files import Model
+from melotte.errors import MelotteFileError
+from melotte.flags import decode_flags
+from melotte.report.page import PageFigure, PageTable, Section, write_page
+from melotte.report.result_page import interval_text
+from melotte.systems.base import Batch
+
+N_MOCKS = 300
+N_SHOWN = 8
+DEMO_STREAM_SEED = 20_000
+
+
+def run_demo(output: Path, *, seed: int = 0) -> Path:
+    """Make mocks of every system that has a shipped model, infer them, write one report.
+
+    Parameters
+    ----------
+    output : Path
+        Folder for the report, the result tables and the figures; made if missing.
+    seed : int
+
+    Returns
+    -------
+    Path
+        The HTML report.
+
+    Raises
+    ------
+    MelotteFileError
+        When the folder cannot be made, or no model is shipped.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MelotteFileError(f"{output}: is not a folder and cannot be made one") from error
+    shipped = api.shipped_models()
+    if not shipped:
+        raise MelotteFileError("no model is shipped with this installation")
+    sections = []
+    for name in shipped:
+        sections += demo_sections(api.load(name, device="cpu"), output, seed)
+    lead = (
+        "Mock observations with known truth, measured by the shipped models. "
+        "Everything on this page was simulated and inferred just now."
+    )
+    provenance = {"melotte": __version__, "seed": seed, "models": ", ".join(shipped)}
+    return write_page(output / "report.html", "melotte demo", lead, sections, provenance)
+
+
+def demo_sections(model: Model, output: Path, seed: int) -> list[Section]:
+    """Sections on one model: its mocks, what it made of them, how often it was right."""
+    batch = draw_mocks(model.system, N_MOCKS, DEMO_STREAM_SEED + seed, 100, "cpu")
+    ids = tuple(f"mock-{i:03d}" for i in range(len(batch)))
+    observation = replace(batch.observation, ids=ids)
+    start = time.perf_counter()
+    result = api.infer_observations(model, [observation], samples=400, seed=seed, progress=False)
+    seconds = time.perf_counter() - start
+    result.write(output / f"{model.name}.ecsv")
+    truth = batch.theta.numpy()
+    text = [
+        f"{len(batch)} mock observations were measured in {seconds:.1f} s. The table "
+        f"{model.name}.ecsv beside this page has a row for each."
+    ]
+    sections = [Section(f"{model.name}: agreement with the truth", text, accuracy(result, truth))]
+    if model.system.name == "open-cluster":
+        sections.append(cluster_gallery(batch, result, truth))
+    sections.append(some_rows(result, truth))
+    return sections
+
+
+def accuracy(result: Any, truth: np.ndarray) -> PageTable:
+    """Bias, scatter and coverage of every parameter over the demo's mocks."""
+    rows = []
+    for i, parameter in enumerate(result.parameters):
+        low, middle, high = (result.quantiles[:, k, i] for k in range(3))
+        good = np.isfinite(middle)
+        error = (middle - truth[:, i])[good]
+        inside = ((truth[:, i] >= low) & (truth[:, i] <= high))[good]
+        rows.append(
+            [
+                f"{parameter.name} {parameter.unit}".strip(),
+                f"{np.median(error):+.3f}",
+                f"{np.mean(np.abs(error)):.3f}",
+                f"{inside.mean():.2f} ± {np.sqrt(0.68 * 0.32 / len(inside)):.2f}",
+            ]
+        )
+    return PageTable(["parameter", "median error", "mean |error|", "truth in 68 % interval"], rows)
+
+
+def cluster_gallery(batch: Batch, result: Any, truth: np.ndarray) -> Section:
+    """Diagrams of some mock clusters with the posterior's isochrones."""
+    from melotte.report.cluster_diagrams import gallery
+
+    stars: Any = batch.observation.data["stars"]
+    release: Any = batch.observation.data["release"]
+    counts = stars.counts.numpy()
+    shown = [i for i in range(len(batch)) if counts[i] >= 60 and release[i] < 0.5]
+    shown = sorted(shown, key=lambda i: truth[i, 0])
+    shown = [shown[int(k)] for k in np.linspace(0, len(shown) - 1, min(N_SHOWN, len(shown)))]
+    entries = []
+    for i in shown:
+        found = np.median(result.samples[i], axis=0)
+        age, dust, distance, metals = (
+            f"{real:.2f} → {middle:.2f}" for real, middle in zip(truth[i], found, strict=True)
+        )
+        title = f"log age {age}   A_V {dust}\nd {distance} kpc   [Fe/H] {metals}"
+        entries.append((title, stars[i].numpy(), result.samples[i]))
+    caption = (
+        "Colour-magnitude diagrams of mock Gaia member lists (dots, shaded by membership "
+        "probability). Red: the isochrone of the posterior median, and of posterior samples. "
+        "Titles: truth → posterior median."
+    )
+    figure = PageFigure(gallery(entries), caption, "mock clusters with fitted isochrones")
+    return Section("open-cluster: isochrones of the posterior", figures=[figure])
+
+
+def some_rows(result: Any, truth: np.ndarray, n: int = 25) -> Section:
+    """The first rows: truth and interval of every parameter."""
+    rows = []
+    for row in range(min(n, len(result))):
+        cells = [result.ids[row]]
+        for i in range(len(result.parameters)):
+            cells += [f"{truth[row, i]:.2f}", interval_text(*result.quantiles[row, :, i])]
+        cells.append(" ".join(decode_flags(int(result.flags[row]))))
+        rows.append(cells)
+    header = ["id"]
+    for parameter in result.parameters:
+        header += [f"true {parameter.name}", parameter.name]
+    return Section("The first rows", [], PageTable([*header, "flags"], rows))
