@@ -327,6 +327,18 @@ def test_a_missing_output_folder_is_refused_before_training(tmp_path):
         run(tmp_path / "absent" / "model.safetensors")
 
 
+def test_steps_leave_nothing_behind_for_devices_that_are_not_used(tmp_path):
+    queued = len(torch.cuda._queued_calls)
+    run(tmp_path / "model.safetensors")
+    assert len(torch.cuda._queued_calls) == queued
+
+
+def test_the_callers_random_numbers_are_left_alone(tmp_path):
+    before = torch.get_rng_state()
+    run(tmp_path / "model.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_lines_of_progress_when_not_on_a_terminal(tmp_path, capsys):
     run(tmp_path / "model.safetensors", local=LocalSettings(line_seconds=1e-9))
     lines = capsys.readouterr().err.splitlines()

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from melotte.engine.learning_rates import ema_decay, learning_rate
 from melotte.engine.mocks import MockStream
-from melotte.engine.random import Stream, keyed_seed
+from melotte.engine.random import Stream, seed_globally
 from melotte.engine.run_folders import TrainingState
 from melotte.engine.settings import LocalSettings, TrainingSettings
 from melotte.engine.validation import ValidationSet, weighted_loss
@@ -132,7 +132,7 @@ class Optimisation(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key the noise inside the network and set the learning rate, by the step's number."""
         seed, step = self.settings.seed, self.state.step
-        torch.manual_seed(keyed_seed(seed, Stream.NETWORK_NOISE, self.global_rank, step))
+        seed_globally(self.device, seed, Stream.NETWORK_NOISE, self.global_rank, step)
         rate = learning_rate(self.settings, step, self.state.plateau_drops)
         if self.optimizer is not None:
             for group in self.optimizer.param_groups:

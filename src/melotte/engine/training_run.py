@@ -321,7 +321,7 @@ class TrainingRun:
             "mocks": state.step * settings.batch_size,
             "best_step": state.best_step,
             "stopped": self.stop or ("early stopping" if state.stopped_early else "finished"),
-            "seconds": round(state.seconds, 1),
+            "seconds": round(state.seconds, 3),
             "device": device_name(self.device),
             "devices": self.local.devices,
             "precision": "bf16" if self._wants_bf16() else "32",

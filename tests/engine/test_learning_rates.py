@@ -1,0 +1,46 @@
+"""Schedules: linear warm-up, a cosine that ends where it should, drops on a plateau."""
+
+from __future__ import annotations
+
+import pytest
+
+from melotte.engine.learning_rates import ema_decay, learning_rate
+from melotte.engine.settings import TrainingSettings
+
+STEPS = {"n_batches": 50, "max_epochs": 4, "learning_rate": 0.1, "warmup_batches": 20}
+
+
+def rates(drops=0, **changes):
+    settings = TrainingSettings.parse(STEPS | changes)
+    return [learning_rate(settings, step, drops) for step in range(settings.n_steps)]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau", "constant"])
+def test_warm_up_rises_linearly_to_the_peak(schedule):
+    found = rates(schedule=schedule)
+    assert found[:20] == pytest.approx([0.1 * (step + 1) / 21 for step in range(20)])
+    assert found[20] == pytest.approx(0.1)
+    assert max(found) == pytest.approx(0.1)
+
+
+def test_cosine_falls_symmetrically_to_the_final_fraction():
+    found = rates(final_rate_fraction=0.2)
+    assert all(later < earlier for earlier, later in zip(found[20:], found[21:], strict=False))
+    assert found[-1] == pytest.approx(0.02)
+    assert found[30] + found[-11] == pytest.approx(0.1 + 0.02)
+
+
+def test_plateau_drops_and_a_constant_rate():
+    assert rates(schedule="plateau", plateau_factor=0.3, drops=2)[-1] == pytest.approx(0.009)
+    assert rates(schedule="constant")[-1] == pytest.approx(0.1)
+
+
+def test_a_short_training_still_reaches_its_peak():
+    found = rates(n_batches=3, max_epochs=2, warmup_batches=1000)
+    assert max(found) == pytest.approx(0.1)
+
+
+def test_the_average_of_weights_forgets_its_first_steps():
+    settings = TrainingSettings(ema_decay=0.99)
+    assert ema_decay(settings, 0) == pytest.approx(0.1)
+    assert ema_decay(settings, 10**6) == pytest.approx(0.99)
