@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from melotte.engine.learning_rates import ema_decay, learning_rate
@@ -25,7 +27,7 @@ def test_warm_up_rises_linearly_to_the_peak(schedule):
 
 def test_cosine_falls_symmetrically_to_the_final_fraction():
     found = rates(final_rate_fraction=0.2)
-    assert all(later < earlier for earlier, later in zip(found[20:], found[21:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(found[20:]))
     assert found[-1] == pytest.approx(0.02)
     assert found[30] + found[-11] == pytest.approx(0.1 + 0.02)
 
