@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from melotte import __version__, api
-from melotte.engine.mocks import draw_mocks
+from melotte.engine.mocks import concatenate, draw_mocks
 from melotte.engine.model_files import Model
 from melotte.errors import MelotteFileError
 from melotte.flags import decode_flags
@@ -62,7 +62,7 @@ def run_demo(output: Path, *, seed: int = 0) -> Path:
 
 def demo_sections(model: Model, output: Path, seed: int) -> list[Section]:
     """Sections on one model: its mocks, what it made of them, how often it was right."""
-    batch = draw_mocks(model.system, N_MOCKS, DEMO_STREAM_SEED + seed, 100, "cpu")
+    batch = concatenate(draw_mocks(model.system, N_MOCKS, DEMO_STREAM_SEED + seed, 100))
     ids = tuple(f"mock-{i:03d}" for i in range(len(batch)))
     observation = replace(batch.observation, ids=ids)
     start = time.perf_counter()

@@ -27,6 +27,7 @@ class Stream(IntEnum):
     NETWORK_NOISE = 3
     INITIAL_WEIGHTS = 4
     CONSTANTS = 5
+    REFERENCE = 6
 
 
 def keyed_seed(seed: int, *keys: int) -> int:

@@ -106,7 +106,7 @@ class ClusterSimulator:
         )
 
     def draw(self, n: int, generator: torch.Generator) -> Clusters:
-        """Draw ``n`` detectable clusters, sorted by the number of stars to simulate."""
+        """Draw ``n`` detectable clusters."""
         drawn: list[Clusters] = []
         missing = n
         while missing > 0:
@@ -114,13 +114,12 @@ class ClusterSimulator:
             trial = trial.select(trial.n_listed >= self.settings.members[0])
             drawn.append(trial.select(slice(0, missing)))
             missing -= len(drawn[-1])
-        merged = Clusters(
+        return Clusters(
             **{
                 field.name: torch.cat([getattr(part, field.name) for part in drawn])
                 for field in fields(Clusters)
             }
         )
-        return merged.select(torch.argsort(merged.n_kept, stable=True))
 
     def observe(self, clusters: Clusters, generator: torch.Generator) -> tuple[Ragged, Tensor]:
         """Record the clusters.
@@ -133,15 +132,17 @@ class ClusterSimulator:
             Stars in each list, before sampling down to ``max_stars``.
         """
         values, counts = [], []
+        order = torch.argsort(clusters.n_kept, stable=True)
+        ordered = clusters.select(order)
         for start in range(0, len(clusters), GROUP_SIZE):
-            group = clusters.select(slice(start, start + GROUP_SIZE))
+            group = ordered.select(slice(start, start + GROUP_SIZE))
             table, kept = self._observe_group(group, generator)
             values.append(table[kept])
             counts.append(kept.sum(1))
-        count = torch.cat(counts)
-        scale = count / clusters.n_kept.clamp(min=1)
-        listed = (clusters.n_listed * scale).round().clamp(min=1)
-        return Ragged(torch.cat(values), offsets_of(count)), listed
+        stars = Ragged(torch.cat(values), offsets_of(torch.cat(counts)))
+        stars = stars.select(torch.argsort(order))
+        scale = stars.counts / clusters.n_kept.clamp(min=1)
+        return stars, (clusters.n_listed * scale).round().clamp(min=1)
 
     def _draw_any(self, n: int, generator: torch.Generator) -> Clusters:
         settings = self.settings

@@ -1,0 +1,42 @@
+"""What a trained network still needs before it is a model: the domain check's statistics."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from melotte.engine.domain import DomainReference
+from melotte.engine.inference import run_network
+from melotte.engine.mocks import batch_of_many
+from melotte.engine.model_files import Model
+from melotte.engine.random import Stream
+
+REFERENCE_MOCKS = 10_000
+BATCH_SIZE = 256
+
+
+def with_domain_reference(model: Model, n: int = REFERENCE_MOCKS, seed: int = 0) -> Model:
+    """Fit the domain check on mocks of its own stream and store it in the model.
+
+    Parameters
+    ----------
+    model : Model
+    n : int
+        Mocks; half fit the distances, half set the thresholds.
+    seed : int
+
+    Returns
+    -------
+    Model
+        The same model, with ``reference`` filled.
+    """
+    summaries: list[Tensor] = []
+    embeddings: list[Tensor] = []
+    for number in range(-(-n // BATCH_SIZE)):
+        batch = batch_of_many(model.system, n, number, seed, BATCH_SIZE, stream=Stream.REFERENCE)
+        outputs = run_network(model, batch.observation)
+        embeddings.append(outputs["embedding"].float().cpu())
+        summaries.append(model.system.summaries(batch.observation)[0].cpu())
+    fitted = DomainReference.fit(torch.cat(summaries), torch.cat(embeddings), seed)
+    model.reference = fitted.tensors()
+    return model
