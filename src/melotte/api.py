@@ -170,6 +170,7 @@ def train(
     -------
     Model
     """
+    from melotte.engine.finishing import finish_model
     from melotte.engine.training import train as run_training
     from melotte.systems.registry import build_system, load_preset
 
@@ -184,6 +185,7 @@ def train(
         max_time=max_time,
         device=torch_device(device),
         progress=progress,
+        finish=finish_model,
     )
 
 

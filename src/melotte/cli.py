@@ -243,8 +243,8 @@ def main(argv: list[str] | None = None) -> Any:
     try:
         words = sys.argv[1:] if argv is None else argv
         code = app(args=words or ["--help"], standalone_mode=False)
-    except (typer.Abort, KeyboardInterrupt):
-        _complain("interrupted")
+    except (typer.Abort, KeyboardInterrupt) as error:
+        _complain(str(error) or "interrupted")
         sys.exit(130)
     except MelotteError as error:
         _complain(str(error))

@@ -1,4 +1,4 @@
-"""What a trained network still needs before it is a model: the domain check's statistics."""
+"""What a trained network still needs before it is a model: domain check, metrics, calibration."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from melotte.engine.domain import DomainReference
+from melotte.engine.evaluation import evaluate
 from melotte.engine.inference import run_network
 from melotte.engine.mocks import batch_of_many
 from melotte.engine.model_files import Model
@@ -13,6 +14,27 @@ from melotte.engine.random import Stream
 
 REFERENCE_MOCKS = 10_000
 BATCH_SIZE = 256
+METRIC_MOCKS = 5_000
+METRIC_SEED = 1_000
+
+
+def finish_model(model: Model) -> Model:
+    """Fit the domain check, then judge the model on fresh mocks and store what was found.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    Model
+        The same model, with ``reference``, ``metrics`` and ``calibration`` filled.
+    """
+    with_domain_reference(model)
+    evaluation = evaluate(model, n=METRIC_MOCKS, seed=METRIC_SEED)
+    model.metrics = evaluation.as_json()
+    model.calibration = evaluation.calibration.as_json()
+    return model
 
 
 def with_domain_reference(model: Model, n: int = REFERENCE_MOCKS, seed: int = 0) -> Model:
