@@ -44,7 +44,7 @@ LARGEST_BATCH_ELEMENTS = 65536
 """Set elements (stars, galaxies) that go through the network together."""
 SECONDS_A_LINE = 20.0
 _ROW_FAULTS = (ValueError, RuntimeError, IndexError, ArithmeticError)
-_TRAINED = ("seed", "n_mocks", "versions")
+_TRAINED = ("seed", "mocks", "versions")
 _COLUMNS = {
     "domain_score": ("", "distance from the training mocks; OUT_OF_DOMAIN above 1"),
     "prior_sample_size": ("", "effective samples after reweighting; not reliable below 100"),
