@@ -11,7 +11,6 @@ from melotte.engine.random import keyed_generator
 INFERENCE_STREAM = 16
 PRIOR_STREAM = 17
 EVALUATION_STREAM = 18
-REFERENCE_STREAM = 19
 
 
 def object_generator(
