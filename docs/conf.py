@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import version as installed_version
-from pathlib import Path
 
 project = "melotte"
 author = "the melotte developers"
@@ -37,7 +36,3 @@ html_theme = "furo"
 html_title = f"melotte {release}"
 html_static_path = []
 html_show_copyright = False
-
-# A picture is made by a script in examples/ and may be missing from a bare checkout.
-if (Path(__file__).parent / "images" / "overview.png").is_file():
-    tags.add("overview")  # noqa: F821 - sphinx puts `tags` into this namespace

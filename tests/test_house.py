@@ -1,4 +1,4 @@
-"""The house's own laws: quick import, one version, valid presets, a light and portable checkout."""
+"""The house's own laws: quick import, one version, a light and portable checkout."""
 
 from __future__ import annotations
 
@@ -109,18 +109,6 @@ def test_citation_has_what_the_format_requires() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert citation["license"] == PROJECT["project"]["license"]
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("presets/*.yaml")), ids=lambda p: p.stem)
-def test_preset_parses_and_builds_its_system(path: Path) -> None:
-    from melotte.systems.registry import build_system, load_preset, preset_names
-
-    assert path.stem in preset_names()
-    preset = load_preset(path.stem)
-    assert preset.name == path.stem
-    system = build_system(preset)
-    assert system.name == preset.system
-    assert len({parameter.name for parameter in system.parameters}) == len(system.parameters)
 
 
 def test_no_tracked_file_is_large() -> None:
