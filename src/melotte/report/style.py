@@ -1,0 +1,95 @@
+"""One look for all figures: colours that the colour-blind tell apart, sizes, axes.
+
+Figures are ``matplotlib.figure.Figure`` objects with the Agg canvas: no pyplot, no global state,
+safe in threads and without a display.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+PINK, SKY, INK, GREY = "#cc79a7", "#56b4e9", "#222b33", "#8a949e"
+CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
+"""Okabe & Ito 2008, in an order in which neighbours differ in lightness too."""
+FAINT = "#eceff2"
+DENSITY = LinearSegmentedColormap.from_list("density", ["#ffffff", "#9cc4de", BLUE, "#06283d"])
+SMALL, NORMAL, LARGE = 8.0, 9.0, 10.5
+WRITTEN = {
+    "log_age": "log(age/yr)",
+    "extinction_v": "$A_V$",
+    "metallicity": "[Fe/H]",
+    "log_mass": r"log(mass/M$_\odot$)",
+    "half_number_radius": "$r_h$",
+    "log_m200c": r"log($M_{200c}$/(M$_\odot$/h))",
+    "log_mass_fov": r"log(mass in field/M$_\odot$)",
+    "log_total_mass": r"log(total mass/M$_\odot$)",
+    "mass_to_light_v": "$M/L_V$",
+}
+"""How axes name the parameters whose names are not words."""
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **settings: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes.
+
+    Parameters
+    ----------
+    width, height : float, inches
+    rows, columns : int
+    settings : passed on to ``Figure.subplots``
+
+    Returns
+    -------
+    figure : Figure
+        With constrained layout, which keeps labels from overlapping.
+    axes : array of Axes, shape (rows, columns)
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # pyright: ignore
+    axes = figure.subplots(rows, columns, squeeze=False, **settings)
+    for one in axes.flat:
+        dress(one)
+    return figure, axes
+
+
+def dress(axes: Axes) -> None:
+    """Give axes the common look."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GREY)
+        axes.spines[side].set_linewidth(0.8)
+    axes.tick_params(labelsize=SMALL, color=GREY, labelcolor=INK, width=0.8, length=3)
+
+
+def label(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
+    """Label axes in the common sizes; an empty text is left as it is."""
+    if x:
+        axes.set_xlabel(x, fontsize=NORMAL, color=INK)
+    if y:
+        axes.set_ylabel(y, fontsize=NORMAL, color=INK)
+    if title:
+        axes.set_title(title, fontsize=LARGE, color=INK, loc="left")
+
+
+def legend(axes: Axes, **settings: Any) -> None:
+    """A legend without a frame."""
+    axes.legend(fontsize=SMALL, frameon=False, labelcolor=INK, **settings)
+
+
+def with_unit(name: str, unit: str) -> str:
+    """``name / unit``, or the name alone where there is no unit, as astronomers write it."""
+    plain = WRITTEN.get(name) or name.replace("_", " ")
+    return f"{plain} / {unit}" if unit else plain
