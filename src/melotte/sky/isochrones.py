@@ -1,0 +1,285 @@
+"""Stellar evolution and photometry on one object: :class:`StellarGrid`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from melotte.errors import MelotteValueError
+from melotte.sky.isochrone_tables import IsochroneTable, log_gravity
+from melotte.sky.photometry import BolometricCorrections, band_name
+from melotte.sky.stars import Stars
+from melotte.sky.stellar_table import shipped_corrections, shipped_isochrones
+
+__all__ = ["Isochrone", "Stars", "StellarGrid"]
+
+_SHIPPED: dict[tuple[str, ...] | None, StellarGrid] = {}
+
+
+class StellarGrid:
+    """Isochrones and bolometric corrections: stars of any mass, age and metallicity.
+
+    Parameters
+    ----------
+    isochrones : IsochroneTable
+    corrections : BolometricCorrections
+    native_bands : sequence of str
+        Bands whose magnitudes the isochrones themselves give; they are taken from there, and
+        the corrections serve only for their extinction.
+    """
+
+    def __init__(
+        self,
+        isochrones: IsochroneTable,
+        corrections: BolometricCorrections,
+        native_bands: Sequence[str] = (),
+    ) -> None:
+        self._isochrones = isochrones
+        self._corrections = corrections
+        self._native_bands = tuple(native_bands)
+
+    @classmethod
+    def shipped(cls, bands: Sequence[str] | None = None) -> StellarGrid:
+        """The grid that melotte ships, on the CPU; made once and shared.
+
+        Parameters
+        ----------
+        bands : sequence of str, optional
+            Restrict the grid to these and load them now; all bands, each loaded when first
+            used, when not given.
+        """
+        key = None if bands is None else tuple(bands)
+        if key not in _SHIPPED:
+            corrections = shipped_corrections()
+            chosen = corrections if bands is None else corrections.restricted(bands)
+            _SHIPPED[key] = cls(shipped_isochrones(), chosen)
+        return _SHIPPED[key]
+
+    def to(self, device: torch.device | str) -> StellarGrid:
+        """The same grid on another device."""
+        if torch.device(device) == self.device:
+            return self
+        return StellarGrid(
+            self._isochrones.to(device), self._corrections.to(device), self._native_bands
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self._isochrones.initial_mass.device
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Full names of the bands that :meth:`magnitudes` knows."""
+        return self._native_bands or self._corrections.bands
+
+    @property
+    def log_age_range(self) -> tuple[float, float]:
+        """Lowest and highest log10(age / yr)."""
+        return float(self._isochrones.log_age[0]), float(self._isochrones.log_age[-1])
+
+    @property
+    def metallicity_range(self) -> tuple[float, float]:
+        """Lowest and highest [Fe/H]."""
+        return float(self._isochrones.metallicity[0]), float(self._isochrones.metallicity[-1])
+
+    @property
+    def corrections(self) -> BolometricCorrections:
+        """The bolometric corrections and extinctions."""
+        return self._corrections
+
+    def evolve(self, initial_mass: Tensor, log_age: Tensor, metallicity: Tensor) -> Stars:
+        """States of stars of given initial masses at given ages.
+
+        Linear in [Fe/H] and log age at fixed evolutionary point, then in initial mass. A star
+        heavier than the isochrone's tip is dead. Below the lowest mass, log L falls with slope 2
+        in log M at that mass's temperature.
+
+        Parameters
+        ----------
+        initial_mass : Tensor, shape (..., n_stars), Msun, > 0
+            Evolved phases last so short that neighbouring points differ by 1e-6 of their mass:
+            give float64 where single old giants matter.
+        log_age : Tensor, shape (..., 1) or (..., n_stars), log10(age / yr)
+        metallicity : Tensor, shape (..., 1) or (..., n_stars), [Fe/H]
+
+        Returns
+        -------
+        Stars, shape (..., n_stars)
+
+        Raises
+        ------
+        MelotteValueError
+            When an age or a metallicity is outside the grid or NaN.
+
+        References
+        ----------
+        Dotter 2016, ApJS 222, 8, Sect. 2.
+        """
+        return self._isochrones.evolve(initial_mass, log_age, metallicity)
+
+    def magnitudes(
+        self,
+        stars: Stars,
+        extinction_v: Tensor | float,
+        bands: Sequence[str],
+        metallicity: Tensor | float,
+    ) -> Tensor:
+        """Absolute magnitudes of stars behind dust.
+
+        Parameters
+        ----------
+        stars : Stars, shape (..., n_stars)
+        extinction_v : Tensor, shape (..., 1) or (..., n_stars), mag
+            A_V; up to 6 mag as tabulated, beyond that extrapolated linearly.
+        bands : sequence of str
+            Names or aliases, see :data:`melotte.sky.photometry.SHIPPED_BANDS`.
+        metallicity : Tensor, shape (..., 1) or (..., n_stars), [Fe/H]
+
+        Returns
+        -------
+        Tensor, shape (..., n_stars, n_bands), mag
+            Vega, but AB for Pan-STARRS; +inf for dead stars.
+
+        Raises
+        ------
+        MelotteValueError
+            When a band is unknown or ambiguous.
+        """
+        if not self._native_bands:
+            return self._corrections.magnitudes(stars, extinction_v, bands, metallicity)
+        return self._native_magnitudes(stars, extinction_v, bands, metallicity)
+
+    def maximum_mass(self, log_age: Tensor, metallicity: Tensor) -> Tensor:
+        """Initial mass at the isochrones' tip: heavier stars are dead.
+
+        Parameters
+        ----------
+        log_age, metallicity : Tensor, any shapes that broadcast
+
+        Returns
+        -------
+        Tensor of float64, the broadcast shape, Msun
+        """
+        return self._mass_range(log_age, metallicity)[1]
+
+    def minimum_mass(self, log_age: Tensor, metallicity: Tensor) -> Tensor:
+        """Lowest tabulated initial mass; parameters and result as in :meth:`maximum_mass`."""
+        return self._mass_range(log_age, metallicity)[0]
+
+    def isochrone(self, log_age: float, metallicity: float) -> Isochrone:
+        """One isochrone, point by point.
+
+        Parameters
+        ----------
+        log_age : float, log10(age / yr)
+        metallicity : float, [Fe/H]
+        """
+        table = self._isochrones
+        ages = torch.tensor([log_age], dtype=torch.float64, device=self.device)
+        mass, state, last = table.isochrones(ages, torch.full_like(ages, metallicity))
+        mass, state = mass[0, : int(last) + 1], state[0, : int(last) + 1].double()
+        # Repeated points stand before an isochrone's first: keep the last of them.
+        rising = torch.ones_like(mass, dtype=torch.bool)
+        rising[:-1] = mass[1:] > mass[:-1]
+        mass, state = mass[rising], state[rising]
+        eep = torch.nonzero(rising)[:, 0] + table.first_eep
+        current_mass = state[:, 0] * mass
+        phase = table.phases[torch.bucketize(eep, table.phase_starts, right=True)]
+        stars = Stars(
+            state[:, 1],
+            state[:, 2],
+            log_gravity(current_mass, state[:, 1], state[:, 2]),
+            current_mass,
+            phase,
+            torch.ones_like(rising[rising]),
+            state[:, 3:] if self._native_bands else None,
+        )
+        return Isochrone(self, log_age, metallicity, mass.cpu().numpy(), eep.cpu().numpy(), stars)
+
+    def _mass_range(self, log_age: Tensor, metallicity: Tensor) -> tuple[Tensor, Tensor]:
+        log_age, metallicity = torch.broadcast_tensors(log_age, metallicity)
+        low, high = self._isochrones.mass_range(log_age.reshape(-1), metallicity.reshape(-1))
+        return low.reshape(log_age.shape), high.reshape(log_age.shape)
+
+    def _native_magnitudes(
+        self,
+        stars: Stars,
+        extinction_v: Tensor | float,
+        bands: Sequence[str],
+        metallicity: Tensor | float,
+    ) -> Tensor:
+        names = [band_name(band, self._native_bands) for band in bands]
+        if stars.native_magnitudes is None:
+            raise MelotteValueError("these stars were not evolved on these isochrones")
+        columns = [self._native_bands.index(name) for name in names]
+        magnitudes = stars.native_magnitudes[..., columns]
+        dust = torch.as_tensor(extinction_v, device=self.device)
+        if not bool((dust != 0).any()):
+            return magnitudes
+        unknown = [name for name in names if name not in self._corrections.bands]
+        if unknown:
+            raise MelotteValueError(
+                f"the extinction in {', '.join(unknown)} is not known; "
+                f"it is in {', '.join(self._corrections.bands)}"
+            )
+        return magnitudes + self._corrections.extinction(
+            stars.log_teff, stars.log_g, metallicity, dust, names
+        )
+
+
+@dataclass(frozen=True)
+class Isochrone:
+    """One isochrone; arrays of shape (n_points,), in order of initial mass.
+
+    Parameters
+    ----------
+    grid : StellarGrid
+    log_age : float, log10(age / yr)
+    metallicity : float, [Fe/H]
+    initial_mass : array of float64, Msun, rises
+    eep : array of int, equivalent evolutionary point
+    stars : Stars
+    """
+
+    grid: StellarGrid
+    log_age: float
+    metallicity: float
+    initial_mass: NDArray[np.float64]
+    eep: NDArray[np.int64]
+    stars: Stars
+
+    @property
+    def current_mass(self) -> NDArray[np.float64]:
+        """Mass now, Msun."""
+        return self.stars.current_mass.cpu().numpy()
+
+    @property
+    def log_luminosity(self) -> NDArray[np.float64]:
+        """Luminosity, log10(L / Lsun)."""
+        return self.stars.log_luminosity.cpu().numpy()
+
+    @property
+    def log_teff(self) -> NDArray[np.float64]:
+        """Effective temperature, log10(Teff / K)."""
+        return self.stars.log_teff.cpu().numpy()
+
+    @property
+    def log_g(self) -> NDArray[np.float64]:
+        """Surface gravity, log10(g / (cm / s^2))."""
+        return self.stars.log_g.cpu().numpy()
+
+    @property
+    def phase(self) -> NDArray[np.int8]:
+        """Evolutionary phase, a key of :data:`melotte.sky.stars.PHASES`."""
+        return self.stars.phase.cpu().numpy()
+
+    def magnitudes(self, bands: Sequence[str], extinction_v: float = 0.0) -> NDArray[np.float64]:
+        """Absolute magnitudes, mag, shape (n_points, n_bands), behind A_V mag of dust."""
+        found = self.grid.magnitudes(self.stars, extinction_v, bands, self.metallicity)
+        return found.cpu().numpy()
