@@ -83,6 +83,20 @@ class Clusters:
         return Clusters(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
+@dataclass(frozen=True)
+class BlueStragglers:
+    """Blue stragglers of a batch; tensors of shape (n_stragglers,).
+
+    ``cluster`` and ``slot`` say where each goes, ``mass`` is in Msun, and ``log_age`` is the age
+    at which a single star of that mass looks like the straggler.
+    """
+
+    cluster: Tensor
+    slot: Tensor
+    mass: Tensor
+    log_age: Tensor
+
+
 class ClusterSimulator:
     """Draws mock clusters and their member lists.
 
@@ -278,7 +292,7 @@ class ClusterSimulator:
         ratio = 0.1 + 0.9 * uniform(len(clusters), n_companions)
         companion = mass[:, :n_companions] * ratio
         double = torch.arange(n_companions, device=self.device) < n_double[:, None]
-        stragglers = self._stragglers(clusters, n_slots, uniform)
+        straggler = self._stragglers(clusters, n_slots, uniform)
         magnitudes = torch.empty(*shape, 3, device=self.device)
         for number, name in enumerate(RELEASE_NAMES):
             rows = torch.nonzero(clusters.release == number)[:, 0]
@@ -293,15 +307,15 @@ class ClusterSimulator:
                 double[rows][..., None], joined, primary[:, :n_companions]
             )
             magnitudes[rows] = primary
-        for slot, number, heavier, younger in zip(*stragglers, strict=True):
-            release = RELEASES[RELEASE_NAMES[int(clusters.release[number])]]
-            magnitudes[number, slot] = self._absolute(
-                heavier.reshape(1, 1),
-                younger.reshape(1, 1),
-                metallicity[number][None],
-                dust[number, slot].reshape(1, 1),
+            mine = torch.isin(straggler.cluster, rows)
+            cluster, slot = straggler.cluster[mine], straggler.slot[mine]
+            magnitudes[cluster, slot] = self._absolute(
+                straggler.mass[mine, None],
+                straggler.log_age[mine, None],
+                metallicity[cluster],
+                dust[cluster, slot][:, None],
                 release,
-            )[0, 0]
+            )[:, 0]
         magnitudes += (5 * torch.log10(true_distance) + 10)[..., None]
         intrinsic = magnitudes[..., 1] - magnitudes[..., 2] - 0.42 * dust
         cool = clusters.cool_star_slope[:, None] * (intrinsic - 1.3).clamp(0, 2)
@@ -316,16 +330,8 @@ class ClusterSimulator:
 
     def _stragglers(
         self, clusters: Clusters, n_slots: int, uniform: Callable[..., Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Blue stragglers: heavier than the turn-off, and rejuvenated.
-
-        Returns
-        -------
-        slot, cluster : Tensor of int64, shape (n_stragglers,)
-        mass : Tensor, shape (n_stragglers,), Msun
-        log_age : Tensor, shape (n_stragglers,)
-            The age at which a single star of that mass looks like the straggler.
-        """
+    ) -> BlueStragglers:
+        """Draw blue stragglers: heavier than the turn-off, and rejuvenated."""
         n = min(STRAGGLERS, n_slots)
         expected = clusters.straggler_fraction * clusters.n_kept / n
         old = clusters.theta[:, 0] > 8.3
@@ -336,7 +342,7 @@ class ClusterSimulator:
         younger = clusters.theta[cluster, 0] - 2.5 * torch.log10(gain) - 0.1
         younger = younger - 0.5 * uniform(len(cluster))
         heavier = 0.95 * gain * clusters.highest_mass[cluster]
-        return n_slots - 1 - place, cluster, heavier, younger
+        return BlueStragglers(cluster, n_slots - 1 - place, heavier, younger)
 
     def _field(
         self, clusters: Clusters, wanted: Tensor, generator: torch.Generator

@@ -1,0 +1,200 @@
+"""The commands end to end, on mocks and with the shipped models."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from astropy.table import Table
+
+import melotte
+from melotte.api import shipped_models
+from melotte.cli import main
+from melotte.engine.mocks import concatenate, draw_mocks
+from melotte.flags import Flag
+
+TINY = [
+    "data.max_stars=32",
+    "model.width=16",
+    "model.features=16",
+    "model.blocks=1",
+    "model.attention_seeds=2",
+    "training.batch_size=16",
+    "training.n_batches=2",
+    "training.max_epochs=1",
+    "training.validation_size=32",
+    "training.constants_size=32",
+    "training.precision=32",
+]
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    return int(caught.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def model():
+    if "open-cluster" not in shipped_models():
+        pytest.skip("the open-cluster model is not shipped")
+    return melotte.load("open-cluster", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def mocks(model):
+    return concatenate(draw_mocks(model.system, 64, 5))
+
+
+@pytest.fixture(scope="module")
+def members(mocks, tmp_path_factory):
+    """A table of mock members under VizieR names, grouped by cluster."""
+    stars = mocks.observation.data["stars"]
+    release = mocks.observation.data["release"]
+    chosen = [i for i in range(len(mocks)) if release[i] < 0.5 and len(stars[i]) >= 10][:12]
+    rows = {"Cluster": [], "Gmag": [], "BP-RP": [], "Plx": [], "e_Plx": []}
+    for i in chosen:
+        values = stars[i].numpy()
+        rows["Cluster"] += [f"mock {i}"] * len(values)
+        for k, name in enumerate(("Gmag", "BP-RP", "Plx", "e_Plx")):
+            rows[name] += values[:, k].tolist()
+    path = tmp_path_factory.mktemp("members") / "members.ecsv"
+    Table(rows).write(path)
+    return path, mocks.theta[chosen].numpy()
+
+
+def test_infer_measures_mock_clusters(members, tmp_path, capsys):
+    path, truth = members
+    output, samples = tmp_path / "ages.ecsv", tmp_path / "samples.h5"
+    code = run(
+        *("infer", "open-cluster", path, "--group-by", "Cluster", "-o", output),
+        *("--samples", 50, "--samples-file", samples, "--figures", tmp_path / "figures"),
+    )
+    assert code == 0
+    table = Table.read(output)
+    assert len(table) == len(truth)
+    for name in ("log_age", "extinction_v", "distance", "metallicity"):
+        low, middle, high = (np.asarray(table[f"{name}_{q}"]) for q in (16, 50, 84))
+        assert ((low <= middle) & (middle <= high)).all()
+    assert str(table["distance_50"].unit) == "kpc"
+    error = np.log10(np.asarray(table["distance_50"]) / truth[:, 2])
+    assert np.median(np.abs(error)) < 0.15
+    with h5py.File(samples) as file:
+        assert file["samples"].shape == (len(truth), 50, 4)
+    figures = sorted(one.name for one in (tmp_path / "figures").iterdir())
+    assert len(figures) == 2 * len(truth)
+    assert f"measured {len(truth)} of {len(truth)}" in capsys.readouterr().out
+
+
+def test_one_star_and_no_star_become_flagged_rows(tmp_path):
+    table = Table(
+        {
+            "Cluster": ["one"] + ["none"] * 3 + ["absurd"] * 3,
+            "Gmag": [14.0, np.nan, np.nan, np.nan, 99.0, -40.0, 300.0],
+            "BP-RP": [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+            "Plx": [1.0] * 7,
+            "e_Plx": [0.02] * 7,
+        }
+    )
+    path, output = tmp_path / "few.ecsv", tmp_path / "out.ecsv"
+    table.write(path)
+    assert run("infer", "open-cluster", path, "--group-by", "Cluster", "-o", output) == 0
+    rows = {row["id"]: row for row in Table.read(output)}
+    assert rows["one"]["flags"] & Flag.FEW_MEMBERS
+    for name in ("none", "absurd"):
+        assert rows[name]["flags"] & Flag.FAILED
+        assert np.isnan(rows[name]["log_age_50"])
+
+
+def test_the_same_seed_gives_the_same_file(members, tmp_path):
+    path, _ = members
+    for name in ("a.parquet", "b.parquet"):
+        assert (
+            run("infer", "open-cluster", path, "--group-by", "Cluster", "-o", tmp_path / name) == 0
+        )
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_compare_reports_the_difference(members, tmp_path, capsys):
+    path, truth = members
+    literature = tmp_path / "literature.csv"
+    names = list(dict.fromkeys(Table.read(path)["Cluster"]))
+    Table({"Cluster": names, "log_age": truth[:, 0], "distance": truth[:, 2]}).write(literature)
+    code = run(
+        *("infer", "open-cluster", path, "--group-by", "Cluster", "-o", tmp_path / "o.fits"),
+        *("--compare", literature),
+    )
+    assert code == 0
+    out = capsys.readouterr().out
+    assert f"{len(names)} objects in common" in out
+    assert "distance: ours - theirs" in out
+
+
+def test_explain_and_report_write_pages(members, tmp_path):
+    path, _ = members
+    name = Table.read(path)["Cluster"][0]
+    page, result = tmp_path / "explained.html", tmp_path / "o.ecsv"
+    code = run(
+        *("explain", "open-cluster", path, "--group-by", "Cluster", "--id", name),
+        *("--parameter", "log_age", "-o", page),
+    )
+    assert code == 0
+    assert "data:image/png" in page.read_text()
+    assert run("infer", "open-cluster", path, "--group-by", "Cluster", "-o", result) == 0
+    assert run("report", result, "-o", tmp_path / "report.html") == 0
+    assert "log_age" in (tmp_path / "report.html").read_text()
+
+
+def test_evaluate_writes_the_documented_json(model, tmp_path, capsys):
+    path = tmp_path / "metrics.json"
+    assert run("evaluate", "open-cluster", "-n", 200, "--json", path) == 0
+    document = json.loads(path.read_text())
+    assert {"preset", "n", "seed", "seconds_per_object", "parameters", "extra"} <= set(document)
+    assert document["n"] == 200
+    age = document["parameters"]["log_age"]
+    assert {"bias", "std", "mae", "r2", "p95_abs", "coverage_68", "coverage_95"} <= set(age)
+    assert "log_age" in capsys.readouterr().out
+
+
+def test_check_and_models_describe_what_is_there(model, members, tmp_path, capsys):
+    path, _ = members
+    assert run("check", shipped_models()["open-cluster"]) == 0
+    assert run("check", path, "--group-by", "Cluster") == 0
+    assert run("models") == 0
+    out = capsys.readouterr().out
+    assert "weights" in out
+    assert "12 objects" in out or "objects" in out
+    assert "open-cluster" in out
+
+
+def test_simulate_in_shards_then_check(tmp_path):
+    whole = tmp_path / "bank.h5"
+    settings = ("data.max_stars=32", "data.members=[10, 60]")
+    assert run("simulate", "open-cluster", *settings, "-n", 12, "-o", whole, "--seed", 3) == 0
+    assert run("check", whole) == 0
+
+
+def test_train_writes_a_model_that_loads(tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    code = run("train", "open-cluster", *TINY, "-o", path, "--device", "cpu")
+    assert code == 0
+    model = melotte.load(path, device="cpu")
+    assert model.metrics["n"] >= 100
+    assert model.reference
+
+
+def test_adql_names_the_columns_that_infer_reads(capsys):
+    assert run("adql", "--cluster", "M67") == 0
+    query = capsys.readouterr().out
+    for name in ("phot_g_mean_mag", "bp_rp", "parallax", "parallax_error", "source_id"):
+        assert name in query
+
+
+def test_demo_writes_one_page(model, tmp_path, capsys):
+    assert run("demo", "-o", tmp_path / "demo") == 0
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert page.count("data:image/png") >= 1
+    assert "http" not in page.split("</style>")[1]
+    assert "report.html" in capsys.readouterr().out
