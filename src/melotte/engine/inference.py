@@ -237,7 +237,7 @@ class _Work:
         model, ids = self.model, observation.ids
         outputs = run_network(model, observation)
         n_drawn = max(self.n_samples, LEAST_SAMPLES if self.prior is None else REWEIGHTED_SAMPLES)
-        unit = draw_by_object(outputs["posterior"], n_drawn, self.seed, ids).cpu().double()
+        unit = draw_by_object(outputs, n_drawn, self.seed, ids).cpu().double()
         flags = np.zeros(len(ids), dtype=np.int64)
         if observation.flags is not None:
             flags |= observation.flags.cpu().numpy()
@@ -286,13 +286,14 @@ class _Work:
         return {name: column.values for name, column in own.items()}
 
 
-def draw_by_object(posterior: Any, n: int, seed: int, ids: Sequence[str]) -> Tensor:
+def draw_by_object(outputs: Mapping[str, Any], n: int, seed: int, ids: Sequence[str]) -> Tensor:
     """Samples of a batch of posteriors, each object's from its own random stream.
 
     Parameters
     ----------
-    posterior : UnitPosterior
-        A batch.
+    outputs : mapping
+        Of the network: ``posterior`` over the batch, and ``embedding``, whose device decides
+        where the draws are made (a GPU draws other numbers than a CPU).
     n : int
         Samples of each.
     seed : int
@@ -303,13 +304,15 @@ def draw_by_object(posterior: Any, n: int, seed: int, ids: Sequence[str]) -> Ten
     Tensor, shape (batch, n, n_parameters), unit cube
         From one stream, that of the first id, where the posterior cannot ``select`` rows.
     """
+    posterior, device = outputs["posterior"], outputs["embedding"].device
     if not hasattr(posterior, "select"):
-        return posterior.sample(n, object_generator(seed, INFERENCE_STREAM, ids[0])).detach()
+        return posterior.sample(n, object_generator(seed, INFERENCE_STREAM, ids[0], device))
     drawn = []
-    for i, name in enumerate(ids):
-        one = posterior.select(torch.tensor([i]))
-        drawn.append(one.sample(n, object_generator(seed, INFERENCE_STREAM, name)))
-    return torch.cat(drawn).detach()
+    with torch.no_grad():
+        for i, name in enumerate(ids):
+            one = posterior.select(torch.tensor([i], device=device))
+            drawn.append(one.sample(n, object_generator(seed, INFERENCE_STREAM, name, device)))
+    return torch.cat(drawn)
 
 
 def _flags_of_resampled(
