@@ -333,6 +333,15 @@ def test_steps_leave_nothing_behind_for_devices_that_are_not_used(tmp_path):
     assert len(torch.cuda._queued_calls) == queued
 
 
+def test_a_batch_job_of_several_tasks_changes_nothing(tmp_path, straight, monkeypatch):
+    job = {"NTASKS": "4", "JOB_NAME": "melotte", "PROCID": "1", "LOCALID": "1", "JOB_ID": "7"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    model = run(tmp_path / "model.safetensors")
+    assert torch.equal(weights(model), weights(straight[0]))
+    assert (tmp_path / "model.safetensors").exists()
+
+
 def test_the_callers_random_numbers_are_left_alone(tmp_path):
     before = torch.get_rng_state()
     run(tmp_path / "model.safetensors")

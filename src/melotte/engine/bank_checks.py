@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import torch
 
-from melotte.engine.bank_layout import LABELS, BankInfo, Hdf5, is_group, open_bank
+from melotte.engine.bank_layout import DAMAGE, LABELS, BankInfo, Hdf5, is_group, open_bank
 from melotte.errors import MelotteFileError
 from melotte.parameters import Prior
 
@@ -43,7 +43,7 @@ def check_bank(path: str | os.PathLike[str]) -> list[str]:
             return list(_problems(file, info))
         except MelotteFileError:
             raise
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except DAMAGE as error:
             return [f"cannot be read to its end: {' '.join(str(error).split())}"]
 
 
@@ -77,8 +77,9 @@ def _problems(file: Hdf5, info: BankInfo) -> Iterator[str]:
         if file[name].shape[1:] != shape:
             yield f"{name} has {file[name].shape[1:]} columns, but there are {shape[0]} parameters"
             sound = False
-    if sound:
-        yield from _label_problems(file, info)
+    if not sound:
+        return
+    yield from _label_problems(file, info)
     for name, item in file["data"].items():
         if is_group(item):
             yield from _ragged_problems(name, item, info)
@@ -138,7 +139,7 @@ def _ragged_problems(name: str, item: Hdf5, info: BankInfo) -> Iterator[str]:
     ends = offsets[:]
     if ends[0] != 0 or ends[-1] != len(values) or (np.diff(ends) < 0).any():
         yield f"data/{name}/offsets do not rise from 0 to {len(values)}"
-    if values.dtype.kind == "f":
+    elif values.dtype.kind == "f":
         yield from _infinite(f"data/{name}/values", values)
 
 

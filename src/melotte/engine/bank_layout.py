@@ -25,6 +25,9 @@ from melotte.systems.base import Batch, Field, Observation
 # h5py types every item as any of its kinds; what a bank holds is checked as it is read.
 Hdf5 = Any
 
+# What h5py raises where a file's structure is damaged, whatever the HDF5 library stumbled over.
+DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError)
+
 FORMAT = "melotte bank"
 FORMAT_VERSION = 1
 LABELS = ("theta", "theta_known", "group", "weight")
@@ -102,7 +105,10 @@ class BankInfo:
         MelotteFileError
             When the file is no bank, of a later format, or an attribute is missing or malformed.
         """
-        attributes = dict(file.attrs)
+        try:
+            attributes = dict(file.attrs)
+        except DAMAGE as error:
+            raise damaged(path, error, "its attributes") from error
         if attributes.get("format") != FORMAT:
             raise MelotteFileError(f"{path}: an HDF5 file, but not a bank of melotte")
         version = attributes.get("format_version")
@@ -168,6 +174,11 @@ def open_bank(path: Path) -> Hdf5:
 def is_group(item: Hdf5) -> bool:
     """Whether an item holds others, as ragged fields do."""
     return isinstance(item, h5py.Group)
+
+
+def damaged(path: Path, error: Exception, where: str) -> MelotteFileError:
+    """The error for a file whose structure cannot be read."""
+    return MelotteFileError(f"{path}: damaged in {where}: {' '.join(str(error).split())}")
 
 
 def append(file: Hdf5, batch: Batch, compression: str | None) -> None:

@@ -14,7 +14,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from melotte.engine.bank_layout import LABELS, BankInfo, Hdf5, open_bank, read_rows
+from melotte.engine.bank_layout import (
+    DAMAGE,
+    LABELS,
+    BankInfo,
+    Hdf5,
+    damaged,
+    open_bank,
+    read_rows,
+)
 from melotte.engine.mocks import concatenate
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.parameters import Parameter
@@ -140,11 +148,8 @@ class BankReader:
             return read_rows(file, start - first, stop - first, header)
         except MelotteFileError:
             raise
-        except (OSError, KeyError, TypeError, ValueError, IndexError) as error:
-            said = " ".join(str(error).split())
-            raise MelotteFileError(
-                f"{path}: damaged in rows {start - first} to {stop - first}: {said}"
-            ) from error
+        except DAMAGE as error:
+            raise damaged(path, error, f"rows {start - first} to {stop - first}") from error
 
     def _file(self, shard: int) -> Hdf5:
         if shard not in self._files:

@@ -177,7 +177,9 @@ def load_model(
         tensors[name] = tensors[name].to(wanted)
     try:
         system = build_system(metadata["preset"])
-        network = system.network(metadata["constants"])
+        # Its first weights are overwritten: the caller's random numbers are left alone.
+        with torch.random.fork_rng(devices=[]):
+            network = system.network(metadata["constants"])
     except (ValueError, TypeError, KeyError) as error:
         raise MelotteFileError(
             f"{path}: its preset or constants are not ones this melotte {__version__} "

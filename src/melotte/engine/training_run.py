@@ -58,7 +58,8 @@ class TrainingRun:
         self.system, self.settings, self.local = system, settings, local
         self.output, self.limit = output, limit
         self.device = resolved_device(local.device if device in (None, "auto") else device)
-        self.leads = int(os.environ.get("LOCAL_RANK", "0")) == 0
+        rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
+        self.leads = local.devices == 1 or int(rank) == 0
         sections = {"training": settings.model_dump(mode="json")}
         self.preset = plain_json(
             dict(preset) | sections | {"local": local.model_dump(mode="json")}, "preset"
@@ -352,9 +353,13 @@ def _placement(device: torch.device, n_devices: int) -> dict[str, Any]:
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)
     if n_devices > 1:
         return {"accelerator": accelerator, "devices": n_devices, "strategy": "ddp"}
+    from pytorch_lightning.plugins.environments import LightningEnvironment
+
     return {
         "accelerator": accelerator,
         "devices": [device.index or 0] if device.type == "cuda" else 1,
+        # One process is one process, also inside a batch job of several tasks.
+        "plugins": [LightningEnvironment()],
     }
 
 
