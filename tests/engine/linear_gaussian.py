@@ -56,6 +56,9 @@ class TruncatedNormals:
     def __len__(self) -> int:
         return len(self.loc)
 
+    def select(self, chosen: Tensor) -> TruncatedNormals:
+        return TruncatedNormals(self.loc[chosen], self.scale[chosen])
+
     def _terms(self, u: Tensor) -> Tensor:
         score = (u - self.loc) / self.scale
         mass = (self._high - self._low).clamp(min=1e-30).log().to(u.dtype)

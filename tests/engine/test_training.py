@@ -278,6 +278,33 @@ def test_reduced_precision_trains_float32_weights(tmp_path, straight):
     )
 
 
+def test_reduced_precision_is_for_the_network_and_not_for_densities(tmp_path):
+    seen = []
+
+    class Watching(LinearGaussian):
+        def loss(self, outputs, batch):
+            weight = torch.ones(3, 3)
+            seen.append((outputs["embedding"].dtype, (weight @ weight).dtype))
+            return super().loss(outputs, batch)
+
+    run(tmp_path / "model.safetensors", Watching(), precision="bf16", total_mocks=16)
+    assert seen[0] == (torch.bfloat16, torch.float32)
+    assert seen[-1] == (torch.float32, torch.float32)
+
+
+def test_validation_draws_the_same_numbers_every_time(tmp_path):
+    class Drawing(LinearGaussian):
+        def loss(self, outputs, batch):
+            terms = super().loss(outputs, batch)
+            return {"posterior": terms["posterior"] + torch.randn(len(batch))}
+
+    chosen = settings()
+    system = Drawing()
+    validation = ValidationSet(system, system.identity_constants, chosen, torch.device("cpu"))
+    network = system.exact_network()
+    assert validation.measure(network) == validation.measure(network)
+
+
 def test_total_mocks_and_provenance(tmp_path):
     output = tmp_path / "model.safetensors"
     run(output, total_mocks=100)

@@ -142,7 +142,10 @@ class Optimisation(pl.LightningModule):
         """Loss of a batch."""
         with torch.autocast(self.device.type, enabled=False), torch.no_grad():
             inputs = self.system.prepare(batch.observation, self.constants)
-        loss = weighted_loss(self.system.loss(self.network(inputs), batch), batch.weight)
+        outputs = self.network(inputs)
+        # Densities are computed in full precision; only the network's products are reduced.
+        with torch.autocast(self.device.type, enabled=False):
+            loss = weighted_loss(self.system.loss(outputs, batch), batch.weight)
         seen = torch.nan_to_num(loss.detach(), nan=0.0, posinf=0.0, neginf=0.0)
         self._loss_sum = seen if self._loss_sum is None else self._loss_sum + seen
         return loss

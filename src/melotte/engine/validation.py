@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from melotte.engine.mocks import draw_mocks
-from melotte.engine.random import Stream
+from melotte.engine.random import Stream, seed_globally
 from melotte.engine.settings import TrainingSettings
 from melotte.systems.base import Batch, System
 
@@ -51,6 +51,8 @@ class ValidationSet:
         device: torch.device,
     ) -> None:
         self.system = system
+        self.seed = settings.validation_seed
+        self.device = device
         size = min(settings.batch_size, settings.validation_size)
         self.batches: list[Batch] = draw_mocks(
             system,
@@ -70,7 +72,7 @@ class ValidationSet:
         Parameters
         ----------
         network : nn.Module
-            Is put in evaluation mode while it is measured.
+            Is put in evaluation mode while it is measured. The global generators are keyed anew.
         rank, world_size : int
             Ranks share the batches and add up their sums; all get the same answer.
 
@@ -81,6 +83,8 @@ class ValidationSet:
         """
         training = network.training
         network.eval()
+        # A loss may draw (unknown labels are integrated out): always the same numbers.
+        seed_globally(self.device, self.seed, Stream.VALIDATION, Stream.NETWORK_NOISE, rank)
         sums: dict[str, Tensor] = {}
         first = self.batches[0]
         weight = torch.zeros((), device=first.weight.device)
