@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from melotte.errors import MelotteValueError
+from melotte.io.isochrone_files import read_isochrones
+from melotte.sky.file_isochrones import table_of_files
 from melotte.sky.isochrone_tables import IsochroneTable, log_gravity
 from melotte.sky.photometry import BolometricCorrections, band_name
 from melotte.sky.stars import Stars
@@ -59,6 +62,33 @@ class StellarGrid:
             chosen = corrections if bands is None else corrections.restricted(bands)
             _SHIPPED[key] = cls(shipped_isochrones(), chosen)
         return _SHIPPED[key]
+
+    @classmethod
+    def from_files(cls, *paths: str | Path) -> StellarGrid:
+        """A grid of the user's own isochrones, on the CPU.
+
+        Parameters
+        ----------
+        *paths : str or Path
+            MIST ``.iso.cmd`` or ``.iso`` files (one a metallicity), or PARSEC CMD 3.x files.
+            Every metallicity needs the same ages; one age or metallicity alone is allowed, and
+            is then the only one the grid answers for.
+
+        Returns
+        -------
+        StellarGrid
+            Magnitudes are those of the files, in their bands; dust is that of the shipped
+            table, in the bands it has. Files without magnitudes get the shipped bands.
+
+        Raises
+        ------
+        MelotteFileError
+            When a file cannot be read, or the isochrones do not make a full grid.
+        """
+        contents = [read_isochrones(path) for path in paths]
+        if not contents:
+            raise MelotteValueError("name at least one file of isochrones")
+        return cls(table_of_files(contents), shipped_corrections(), contents[0].bands)
 
     def to(self, device: torch.device | str) -> StellarGrid:
         """The same grid on another device."""
