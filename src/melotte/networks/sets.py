@@ -100,7 +100,7 @@ class SetBlock(nn.Module):
         self, hidden: Tensor, summary: Tensor, index: Tensor, counts: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Updated elements (n_elements, width) and summaries (n_sets, width)."""
-        scale, shift = self.modulate(summary)[index].chunk(2, -1)
+        scale, shift = self.modulate(summary).index_select(0, index).chunk(2, -1)
         hidden = hidden + self.update(self.norm(hidden) * (1 + scale) + shift)
         pooled = [segment_mean(hidden, index, counts)]
         if self.logits is not None and self.value is not None:
@@ -114,7 +114,7 @@ class SetBlock(nn.Module):
         logits = LARGEST_LOGIT * torch.tanh(self.logits(hidden).float() / LARGEST_LOGIT)
         weight = logits.exp()
         total = weight.new_zeros(n_sets, self.seeds).index_add(0, index, weight)
-        weight = weight / total[index]
+        weight = weight / total.index_select(0, index)
         value = self.value(hidden).unflatten(-1, (self.seeds, -1))
         weighted = (weight[..., None] * value).flatten(1)
         return weighted.new_zeros(n_sets, weighted.shape[1]).index_add(0, index, weighted)

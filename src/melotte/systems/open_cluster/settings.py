@@ -75,7 +75,7 @@ class DataSettings(Settings):
 
     prior: PriorSettings = PriorSettings()
     members: tuple[Annotated[int, Field(ge=1)], int] = (10, 10_000)
-    max_stars: Annotated[int, Field(ge=10, le=10_000)] = 512
+    max_stars: Annotated[int, Field(ge=10, le=10_000)] = 384
     max_cluster_mass: Annotated[float, Field(gt=0)] = 5e4
     magnitude_limits: tuple[float, ...] = (18.0, 19.0, 20.0)
     free_limit: Fraction = 0.35
@@ -116,7 +116,7 @@ class ModelSettings(Settings):
     blocks: Annotated[int, Field(ge=1)] = 3
     attention_seeds: Annotated[int, Field(ge=0)] = 8
     features: Annotated[int, Field(ge=8)] = 128
-    head: Literal["point", "grid", "flow", "mixture"] = "flow"
+    head: Literal["point", "grid", "flow", "mixture", "autoregressive"] = "autoregressive"
     head_settings: dict[str, float | int | str | list[int]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
