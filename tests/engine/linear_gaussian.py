@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from melotte.errors import MelotteValueError
+from melotte.networks.posteriors import UnitPosterior
 from melotte.parameters import Parameter, Prior
 from melotte.ragged import Ragged, offsets_of
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
@@ -35,7 +36,7 @@ PRESET: dict[str, Any] = {
 }
 
 
-class TruncatedNormals:
+class TruncatedNormals(UnitPosterior):
     """Independent normal distributions truncated to the unit cube; exact in every method.
 
     Parameters
