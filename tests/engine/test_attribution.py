@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from linear_gaussian import PRESET, LinearGaussian
+from torch import nn
 
 from melotte.engine.attribution import (
     attribute,
@@ -16,6 +17,7 @@ from melotte.engine.attribution import (
 )
 from melotte.engine.model_files import Model
 from melotte.errors import MelotteValueError
+from melotte.networks.heads import build_head
 from melotte.ragged import Ragged
 from melotte.systems.base import Observation
 
@@ -71,6 +73,53 @@ def test_exact_network_gives_the_exact_shares():
     shares = 4.5 * (observation.data["x"] - centre) * model.system.matrix[:, 2] / power
     torch.testing.assert_close(result.values["x"][inner], shares[inner], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(result.baseline, torch.full((200,), 2.75), rtol=1e-4, atol=0)
+
+
+class MixtureNetwork(nn.Module):
+    """The encoder of the test system with a head whose mean is known from samples alone."""
+
+    def __init__(self, system):
+        super().__init__()
+        self.features = nn.Linear(system.n_data, 16)
+        self.head = build_head("autoregressive", 16, 3, components=3, hidden=16)
+
+    def forward(self, inputs):
+        embedding = torch.tanh(self.features(inputs["x"]))
+        return {"posterior": self.head(embedding), "embedding": embedding}
+
+
+def test_sampled_means_have_the_gradient_of_the_true_mean():
+    """Integrated over the first parameter's density on a grid, which needs no samples."""
+    torch.manual_seed(4)
+    system = LinearGaussian()
+    network = MixtureNetwork(system)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(2)
+    model = Model(system, dict(PRESET), system.identity_constants, network.eval())
+    observation = observe(system, 3, 5).observation
+    result = attribute(model, observation, "log_age", steps=64)
+    x = observation.data["x"]
+
+    def grid_mean(points):
+        grid = (torch.arange(400) + 0.5) / 400
+        posterior = network({"x": points})["posterior"]
+        rows = torch.arange(len(points)).repeat_interleave(400)
+        cube = torch.full((len(rows), 3), 0.5)
+        cube[:, 0] = grid.repeat(len(points))
+        known = torch.tensor([True, False, False]).expand(len(rows), 3)
+        density = posterior.select(rows).log_prob_known(cube, known).exp().view(-1, 400)
+        return 6 + 4 * (density * grid).mean(1)
+
+    total = torch.zeros_like(x)
+    for k in range(64):
+        point = ((k + 0.5) / 64 * x).requires_grad_()
+        total += torch.autograd.grad(grid_mean(point).sum(), point)[0] / 64
+    change = grid_mean(x) - grid_mean(torch.zeros_like(x))
+    size = (total * x).abs().max()
+    assert size > 0.05
+    torch.testing.assert_close(result.values["x"], total * x, atol=float(0.06 * size), rtol=0)
+    torch.testing.assert_close(result.prediction - result.baseline, change, atol=0.02, rtol=0.05)
 
 
 @pytest.mark.parametrize("ragged", [False, True])

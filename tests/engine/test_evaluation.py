@@ -98,6 +98,8 @@ def test_exact_network_is_calibrated_and_its_errors_are_those_of_theory():
 def test_wrong_networks_are_caught(stretch, shift, verdict):
     evaluation = evaluate(make_model(stretch, shift), n=2000, progress=False)
     assert set(evaluation.extra["verdicts"].values()) == {verdict}
+    exact = evaluate(make_model(), n=2000, progress=False)
+    assert evaluation.extra["mean_log_prob"] < exact.extra["mean_log_prob"] - 0.03
     if verdict == "overconfident":
         assert evaluation.extra["tarp"]["area"] < -0.01
         assert evaluation.parameters["log_age"]["coverage_68"] < 0.65

@@ -19,16 +19,21 @@ from scipy import stats
 from torch import Tensor
 
 from melotte.engine.inference import device_of
-from melotte.engine.random import seeded_globally
+from melotte.engine.random import keyed_generator, seeded_globally
 from melotte.errors import MelotteValueError
+from melotte.networks.posteriors import UnitPosterior
 from melotte.ragged import Ragged
 from melotte.systems.base import Field, Observation
 
 if TYPE_CHECKING:
     from melotte.engine.model_files import Model
 
+Predictor = Callable[[Mapping[str, Field]], Tensor]
+
 LARGEST_BATCH_ELEMENTS = 65536
-_CONTROL_KEY = 20
+MEAN_SAMPLES = 2000
+GRADIENT_SAMPLES = 256
+_CONTROL_KEY, _COMMON_KEY, _GRADIENT_KEY = 20, 21, 22
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Attribution:
         Posterior mean of the observation and of the featureless input, the parameter's unit (the
         mean in the unit cube, mapped to physical values).
     residual : Tensor, shape (batch,)
-        ``prediction - baseline`` less the sum of all attributions: the error of the integration.
+        ``prediction - baseline`` less the sum of all attributions: the error of the integration
+        and, for heads whose mean has no closed form, of sampling.
     """
 
     parameter: str
@@ -110,7 +116,7 @@ def attribute(
             for name, field in inputs.items()
         }
         with torch.enable_grad():
-            mean = predict(placed)
+            mean = _predictor(model, number, gradient_key=k)(placed)
             if not mean.requires_grad:
                 raise MelotteValueError(
                     f"the posterior mean of model {model.name} has no gradient; use occlude"
@@ -230,13 +236,52 @@ def _prepared(model: Model, observation: Observation) -> dict[str, Field]:
     return model.system.prepare(observation.to(device_of(model)), model.constants)
 
 
-def _predictor(model: Model, number: int) -> Callable[[Mapping[str, Field]], Tensor]:
+def _predictor(model: Model, number: int, gradient_key: int | None = None) -> Predictor:
+    """Posterior mean of one parameter (the mean in the unit cube, in physical units), (batch,).
+
+    Heads without a closed mean are sampled. Every object gets the same random numbers, so that
+    small differences between objects are not buried; with a ``gradient_key``, each call its own,
+    so that the noise of gradients averages out.
+    """
+
     def predict(inputs: Mapping[str, Field]) -> Tensor:
         outputs: Mapping[str, Any] = model.network(inputs)
-        return model.prior.from_unit(outputs["posterior"].mean())[:, number]
+        posterior = outputs["posterior"]
+        if getattr(type(posterior), "mean", None) is not UnitPosterior.mean:
+            mean = posterior.mean()
+        elif gradient_key is None:
+            mean = _common_mean(posterior, outputs["embedding"].device)
+        else:
+            mean = _differentiable_mean(posterior, gradient_key, outputs["embedding"].device)
+        return model.prior.from_unit(mean)[:, number]
 
     model.network.eval()
     return predict
+
+
+def _common_mean(posterior: UnitPosterior, device: torch.device) -> Tensor:
+    means = []
+    for i in range(len(posterior)):
+        one = posterior.select(torch.tensor([i], device=device))
+        generator = keyed_generator(0, _COMMON_KEY, device=device)
+        means.append(one.sample(MEAN_SAMPLES, generator).mean(1))
+    return torch.cat(means)
+
+
+def _differentiable_mean(posterior: UnitPosterior, key: int, device: torch.device) -> Tensor:
+    """Mean of samples whose gradient is that of the true mean, by importance weights.
+
+    The weights are all equal, but their gradient is the score of each sample (the likelihood
+    ratio gradient, Glynn 1990), less its mean, which lowers the variance.
+    """
+    n = len(posterior)
+    with torch.no_grad():
+        generator = keyed_generator(0, _GRADIENT_KEY, key, device=device)
+        drawn = posterior.sample(GRADIENT_SAMPLES, generator)
+    rows = torch.arange(n, device=device).repeat_interleave(GRADIENT_SAMPLES)
+    log_prob = posterior.select(rows).log_prob(drawn.flatten(0, 1)).view(n, GRADIENT_SAMPLES)
+    weights = torch.softmax(log_prob - log_prob.detach(), 1)
+    return (weights[..., None] * drawn).sum(1)
 
 
 def _values(field: Field) -> Tensor:

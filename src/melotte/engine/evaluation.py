@@ -130,8 +130,9 @@ def evaluate(
     Returns
     -------
     Evaluation
-        ``extra`` holds ``n_groups``, ``point_estimate``, ``verdicts``, ``sbc_p_values``, ``shift``,
-        ``stretch``, ``coverage_errors``, ``tarp`` (``area``, ``p_value``), ``flag_rates`` (the
+        ``extra`` holds ``n_groups``, ``point_estimate``, ``mean_log_prob`` (of the truth in the
+        unit cube, nats; higher is better, 0 is the prior's), ``verdicts``, ``sbc_p_values``,
+        ``shift``, ``stretch``, ``coverage_errors``, ``tarp`` (``area``, ``p_value``), ``flag_rates`` (the
         fraction of mocks with each flag: for OUT_OF_DOMAIN the false-alarm rate), ``not_finite``,
         and what a system's own ``judge()`` adds: an object with ``add(outputs, batch)``, called
         for every batch, and ``result()``, a dictionary.
@@ -210,6 +211,7 @@ class _Judging:
         self._keep("unit_truth", model.prior.to_unit(theta))
         self._keep("quantiles", physical)
         self._keep("flags", torch.as_tensor(flags))
+        self._keep("log_prob", self._log_prob(posterior, theta, device))
         self._keep("group", batch.group.cpu())
         self._classify(batch, outputs)
         if self.own is not None:
@@ -236,6 +238,7 @@ class _Judging:
         extra = {
             "n_groups": len(np.unique(arrays["group"])),
             "point_estimate": "median",
+            "mean_log_prob": _finite_mean(arrays["log_prob"]),
             "verdicts": report.verdicts,
             "sbc_p_values": {name: one.p_value for name, one in entries},
             "shift": {name: one.shift for name, one in entries},
@@ -277,6 +280,15 @@ class _Judging:
     def _keep(self, name: str, values: Tensor) -> None:
         self.parts.setdefault(name, []).append(values)
 
+    def _log_prob(self, posterior: Any, theta: Tensor, device: torch.device) -> Tensor:
+        """Log density of the truth in the unit cube, nats; NaN where a label is unknown."""
+        known = torch.isfinite(theta).all(1)
+        # Rounding may put a truth at an end of its range outside the cube.
+        unit = self.model.prior.to_unit(theta).clamp(0, 1).nan_to_num(0.5)
+        with torch.no_grad():
+            density = posterior.log_prob(unit.float().to(device)).cpu().double()
+        return torch.where(known, density, torch.nan)
+
     def _classify(self, batch: Batch, outputs: Mapping[str, Any]) -> None:
         """Keep probabilities and truths of class outputs: column ``NAME_probability``."""
         describe = getattr(self.model.system, "result_columns", None)
@@ -305,6 +317,11 @@ class _Judging:
             found[f"{prefix}accuracy"] = float(right.mean()) if len(right) else math.nan
             found[f"{prefix}roc_auc"] = roc_auc(probability[known], target[known] > 0.5)
         return found
+
+
+def _finite_mean(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def roc_auc(score: Array, positive: NDArray[np.bool_]) -> float:

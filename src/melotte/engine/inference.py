@@ -29,13 +29,13 @@ from melotte.engine.progress import Progress
 from melotte.engine.results import LEVELS, InferenceResult, ResultColumn
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
+from melotte.networks.posteriors import Posterior, UnitPosterior
 from melotte.parameters import Parameter
 from melotte.ragged import Ragged
 from melotte.systems.base import Observation, RowError
 
 if TYPE_CHECKING:
     from melotte.engine.model_files import Model
-    from melotte.networks.posteriors import Posterior
 
 LEAST_SAMPLES = 500
 """Samples drawn of every posterior, for quantiles and flags, when fewer are asked for."""
@@ -64,8 +64,6 @@ def infer_posterior(model: Model, observation: Observation) -> tuple[Posterior, 
     posterior : Posterior
     embedding : Tensor, shape (batch, n_features)
     """
-    from melotte.networks.posteriors import Posterior
-
     outputs = run_network(model, observation)
     return Posterior(outputs["posterior"], model.prior), outputs["embedding"]
 
@@ -249,7 +247,9 @@ class _Work:
             flags |= judged.flags
             reasons = list(judged.reasons)
             columns["domain_score"] = judged.score
-        exact = self.prior is None and getattr(outputs["posterior"], "exact_quantiles", False)
+        # Heads with a closed form override the quantiles that the interface takes from samples.
+        closed_form = type(outputs["posterior"]).quantile is not UnitPosterior.quantile
+        exact = self.prior is None and closed_form
         if self.prior is not None:
             unit, effective = self.prior.resample(unit, ids, self.seed)
             columns["prior_sample_size"] = effective
@@ -302,11 +302,8 @@ def draw_by_object(outputs: Mapping[str, Any], n: int, seed: int, ids: Sequence[
     Returns
     -------
     Tensor, shape (batch, n, n_parameters), unit cube
-        From one stream, that of the first id, where the posterior cannot ``select`` rows.
     """
     posterior, device = outputs["posterior"], outputs["embedding"].device
-    if not hasattr(posterior, "select"):
-        return posterior.sample(n, object_generator(seed, INFERENCE_STREAM, ids[0], device))
     drawn = []
     with torch.no_grad():
         for i, name in enumerate(ids):
