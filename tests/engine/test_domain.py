@@ -128,7 +128,7 @@ def test_constant_and_duplicate_summaries_do_not_break_the_fit():
 
 def test_wrong_input_is_refused(reference):
     summaries, embedding = mocks(1000, 12)
-    with pytest.raises(MelotteValueError, match="4 summaries and 24 features"):
+    with pytest.raises(MelotteFileError, match="4 summaries and 24 features"):
         reference.judge(summaries[:, :4], embedding)
     with pytest.raises(MelotteValueError, match="at least 400"):
         DomainReference.fit(summaries[:100], embedding[:100])

@@ -137,6 +137,23 @@ def test_bad_rows_fail_alone():
     np.testing.assert_allclose(result.quantiles[4], good.quantiles[3], rtol=1e-4)
 
 
+def test_an_empty_set_fails_alone():
+    model = make_model(ragged=True, reference=True)
+    x = observe(model.system, 3).data["x"]
+    sets = Ragged.pack([x[0], torch.zeros(0, 5), x[2]])
+    result = infer_batches(model, [Observation({"x": sets}, ("a", "empty", "c"))])
+    assert ((result.flags & Flag.FAILED) > 0).tolist() == [False, True, False]
+    assert np.isfinite(result.quantiles[[0, 2]]).all()
+
+
+def test_a_model_file_that_does_not_fit_is_no_bad_row():
+    model = make_model()
+    summaries = torch.randn(500, 4, generator=torch.Generator().manual_seed(1))
+    model.reference = DomainReference.fit(summaries, summaries).tensors()
+    with pytest.raises(MelotteFileError, match="5 summaries"):
+        infer_batches(model, [observe(model.system, 3)])
+
+
 def test_a_fault_of_the_program_is_not_hidden_as_a_bad_row():
     model = make_model()
     model.network.forward = lambda inputs: inputs["misspelt"]

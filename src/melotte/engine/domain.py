@@ -206,13 +206,14 @@ class DomainReference:
 
         Raises
         ------
-        MelotteValueError
-            When the numbers of summaries or features are not those of the fit.
+        MelotteFileError
+            When the numbers of summaries or features are not those of the fit: the model file is
+            at fault, not a row.
         """
         known, features = _array(summaries), _array(embedding)
         wanted = len(self.summary_mean), len(self.embedding_mean)
         if (known.shape[1], features.shape[1]) != wanted:
-            raise MelotteValueError(
+            raise MelotteFileError(
                 f"{known.shape[1]} summaries and {features.shape[1]} features; the model's domain "
                 f"reference holds {wanted[0]} and {wanted[1]}"
             )

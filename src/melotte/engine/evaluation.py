@@ -132,10 +132,10 @@ def evaluate(
     Evaluation
         ``extra`` holds ``n_groups``, ``point_estimate``, ``mean_log_prob`` (of the truth in the
         unit cube, nats; higher is better, 0 is the prior's), ``verdicts``, ``sbc_p_values``,
-        ``shift``, ``stretch``, ``coverage_errors``, ``tarp`` (``area``, ``p_value``), ``flag_rates`` (the
-        fraction of mocks with each flag: for OUT_OF_DOMAIN the false-alarm rate), ``not_finite``,
-        and what a system's own ``judge()`` adds: an object with ``add(outputs, batch)``, called
-        for every batch, and ``result()``, a dictionary.
+        ``shift``, ``stretch``, ``coverage_errors``, ``tarp`` (``area``, ``p_value``),
+        ``flag_rates`` (the fraction of mocks with each flag: for OUT_OF_DOMAIN the false-alarm
+        rate), ``not_finite``, and what a system's own ``judge()`` adds: an object with
+        ``add(outputs, batch)``, called for every batch, and ``result()``, a dictionary.
 
     Raises
     ------
