@@ -275,16 +275,12 @@ def training_figure(log: str | Path) -> Figure:
 
 
 def _draw_bands(axes: Axes, x: Array, residual: Array, extent: tuple[float, float]) -> None:
-    """Median, 68 and 95 % ranges of the residual in bins of x with at least 20 mocks."""
-    edges = np.linspace(*extent, BINS + 1)
-    member = np.digitize(x, edges) - 1
+    """Median, 68 and 95 % ranges of the residual in bins of x with equally many mocks."""
+    n_bins = max(min(BINS, len(x) // SMALLEST_BIN), 1)
     levels = (0.025, 0.16, 0.5, 0.84, 0.975)
-    rows = np.full((BINS, len(levels)), np.nan)
-    for k in range(BINS):
-        inside = residual[member == k]
-        if len(inside) >= SMALLEST_BIN:
-            rows[k] = np.quantile(inside, levels)
-    centres = (edges[:-1] + edges[1:]) / 2
+    members = [part for part in np.array_split(np.argsort(x), n_bins) if len(part)]
+    rows = np.array([np.quantile(residual[part], levels) for part in members]).reshape(-1, 5)
+    centres = np.array([np.median(x[part]) for part in members])
     axes.fill_between(centres, rows[:, 0], rows[:, 4], color=SKY, alpha=0.3, lw=0, label="95 %")
     axes.fill_between(centres, rows[:, 1], rows[:, 3], color=BLUE, alpha=0.35, lw=0, label="68 %")
     axes.plot(centres, rows[:, 2], color=INK, lw=1.3, label="median")
