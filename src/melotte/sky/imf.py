@@ -130,7 +130,8 @@ class InitialMassFunction(ABC):
             used = torch.zeros_like(target).index_add_(0, owner[keep], mass[keep])
             refused = refusals[offsets[1:]] > refusals[offsets[:-1]]
             missing = missing - used
-            active = active[~refused]
+            # The last star drawn may be the one that passed the total.
+            active = active[~refused & (missing[active] > 0)]
         masses, clusters = torch.cat(drawn or [target[:0]]), torch.cat(owners or [active])
         order = torch.argsort(clusters, stable=True)
         counts = torch.bincount(clusters, minlength=len(target))

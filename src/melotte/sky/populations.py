@@ -201,6 +201,46 @@ def sample_cluster(
     return ClusterStars(masses, companion, current, magnitudes, alive)
 
 
+def expected_magnitudes(
+    grid: StellarGrid,
+    log_age: float,
+    metallicity: float,
+    bands: Sequence[str],
+    *,
+    total_mass: float = 1.0,
+    extinction_v: float = 0.0,
+    imf: InitialMassFunction | None = None,
+) -> Tensor:
+    """Mean light of a population of one age: the sum over the isochrone, not over drawn stars.
+
+    Clusters of small mass scatter widely and asymmetrically around it: below some 1e4 Msun, and
+    always below 30 Myr, compare data with :func:`sample_cluster` instead.
+
+    Parameters
+    ----------
+    grid : StellarGrid
+    log_age : float, log10(age / yr)
+    metallicity : float, [Fe/H]
+    bands : sequence of str
+    total_mass : float, initial mass, Msun
+    extinction_v : float, mag
+    imf : InitialMassFunction, optional
+        :class:`~melotte.sky.imf.Kroupa2001` when not given.
+
+    Returns
+    -------
+    Tensor of float64, shape (n_bands,), mag, absolute
+    """
+    imf = imf or Kroupa2001()
+    isochrone = grid.isochrone(log_age, metallicity)
+    mass = torch.from_numpy(isochrone.initial_mass)
+    middle = (mass[1:] + mass[:-1]) / 2
+    edges = torch.cat([mass.new_tensor([imf.low]), middle, mass[-1:]])
+    stars = imf.cdf(edges).diff() * (total_mass / imf.mean_mass)
+    magnitudes = torch.from_numpy(isochrone.magnitudes(bands, extinction_v)).double()
+    return integrated_magnitude(magnitudes - 2.5 * torch.log10(stars)[:, None])
+
+
 def present_mass(stars: Stars, initial_mass: Tensor) -> Tensor:
     """Mass now of stars or of the remnants they left, Msun, the shape of ``initial_mass``."""
     return torch.where(stars.alive, stars.current_mass, remnant_mass(initial_mass))
