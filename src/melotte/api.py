@@ -175,6 +175,8 @@ def train(
     from melotte.systems.registry import build_system, load_preset
 
     settings = load_preset(preset, overrides)
+    if Path(output).suffix != ".safetensors":
+        raise MelotteValueError(f"output {str(output)!r}: a model file ends in .safetensors")
     return run_training(
         build_system(settings),
         settings.model_dump(mode="json"),

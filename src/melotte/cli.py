@@ -255,6 +255,9 @@ def main(argv: list[str] | None = None) -> Any:
         _complain(str(error))
         sys.exit(1)
     except Exception as error:
+        if type(error).__name__ == "TrainingFailedError":
+            _complain(str(error))
+            sys.exit(1)
         # Usage errors of click, which some versions of typer carry inside: known by their method.
         message = getattr(error, "format_message", None)
         if message is None:
