@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 
 from melotte.sky.imf import Kroupa2001
 from melotte.sky.isochrones import StellarGrid
@@ -88,3 +90,30 @@ def test_mass_to_light_ratio(z: float, ratio: float) -> None:
     white_dwarfs = float(torch.trapezoid(dwarfs, progenitor))
     v = float(expected_magnitudes(GRID, log_age, metallicity, ["V"])[0])
     assert (living + white_dwarfs) / 10 ** (0.4 * (4.81 - v)) == pytest.approx(ratio, rel=0.03)
+
+
+def test_clusters_of_m31(shared_data: Path) -> None:
+    """PHAT clusters of 30-300 Myr at their catalogued age, mass and A_V (Fouesneau et al. 2014).
+
+    The zero points are Vega: on the AB scale F336W - F475W would be off by 1.3 mag.
+    """
+    properties = shared_data / "catalogues" / "fouesneau2014_m31.fits"
+    photometry = shared_data / "catalogues" / "johnson2012_m31.fits"
+    if not (properties.exists() and photometry.exists()):
+        pytest.skip(f"needs {properties.name} and {photometry.name}")
+    measured = fits.getdata(photometry)
+    row_of = {int(number): i for i, number in enumerate(measured["PCID"])}
+    bands = {"F275W": "F275W", "F336W": "F336W", "F475W": "ACS_WFC_F475W", "F814W": "ACS_WFC_F814W"}
+    modulus = 5 * math.log10(785e3 / 10)
+    differences = []
+    for cluster in fits.getdata(properties):
+        log_age, log_mass, dust = (float(cluster[c]) for c in ("logA-best", "logM-bset", "AV-best"))
+        if not (7.48 < log_age < 8.48 and int(cluster["PCID"]) in row_of):
+            continue
+        seen = measured[row_of[int(cluster["PCID"])]]
+        expected = expected_magnitudes(
+            GRID, log_age, 0.01, list(bands.values()), total_mass=10**log_mass, extinction_v=dust
+        )
+        differences.append([float(seen[band]) for band in bands] - expected.numpy() - modulus)
+    assert len(differences) > 200
+    assert np.abs(np.nanmedian(differences, axis=0)).max() < 0.15

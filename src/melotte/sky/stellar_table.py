@@ -71,11 +71,12 @@ def shipped_corrections() -> BolometricCorrections:
         offset = float(group.attrs["metallicity_offset"])
         largest = float(group.attrs["extinction_v_range"][1])
         bands = tuple(group["bands"])
-    return BolometricCorrections(log_teff, log_g, metallicity, offset, largest, bands, _band)
+    return BolometricCorrections(log_teff, log_g, metallicity, offset, largest, bands, shipped_band)
 
 
 @cache
-def _band(name: str) -> Tensor:
+def shipped_band(name: str) -> Tensor:
+    """Coefficients of a band's cubic in A_V, shape (4, n_metallicity, n_teff, n_log_g), mag."""
     with _open() as file:
         dataset = file["corrections/bands"][name]
         integers = dataset[:]
