@@ -37,7 +37,7 @@ def main() -> None:
     """Fetch, check, compute, write."""
     here = Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=Path, default=here / "inputs", help="download folder")
+    parser.add_argument("--inputs", type=Path, default=here.parent / "build" / "inputs")
     parser.add_argument(
         "--output",
         type=Path,

@@ -198,6 +198,24 @@ def test_parsec_grid(tmp_path: Path) -> None:
     assert stars.log_luminosity[0, :3].tolist() == pytest.approx(expected.tolist(), abs=0.02)
 
 
+def test_parsec_labels_of_massive_tracks(tmp_path: Path) -> None:
+    """From 14 Msun on CMD counts labels from the main sequence: they get the usual meaning."""
+    lines = parsec_text(ages=(3.0,)).splitlines()
+    usual = read_isochrones(saved(tmp_path, "\n".join(lines) + "\n")).blocks[0]
+    for i, line in enumerate(lines):
+        fields = line.split()
+        if not line.startswith("#") and float(fields[3]) >= 14 and float(fields[9]) < 9:
+            label = float(fields[9])
+            fields[9] = str({1: 0, 2: 1, 3: 1, 4: 1, 5: 2, 6: 2}.get(int(label), 3))
+            lines[i] = " ".join(fields)
+    shifted = read_isochrones(saved(tmp_path, "\n".join(lines) + "\n")).blocks[0]
+    massive = usual.initial_mass >= 14
+    assert (usual.stage[massive] == 1).sum() > 3
+    assert np.array_equal(shifted.stage == 1, usual.stage == 1)
+    assert set(shifted.stage[massive]) == {1, 2, 6}
+    assert np.array_equal(shifted.stage[~massive], usual.stage[~massive])
+
+
 def test_parsec_header_without_its_hash(tmp_path: Path) -> None:
     text = parsec_text().replace("# Zini", " Zini", 1)
     assert len(read_isochrones(saved(tmp_path, text)).blocks) == 3

@@ -99,12 +99,12 @@ def test_pan_starrs_is_ab(band: str, offset: float) -> None:
     ("band", "hot", "cool"),
     [
         ("WFC3_UVIS_F275W", 2.04, 1.86),
-        ("WFC3_UVIS_F336W", 1.67, 1.63),
+        ("WFC3_UVIS_F336W", 1.64, 1.61),
         ("Bessell_V", 1.01, 0.98),
         ("ACS_WFC_F435W", 1.34, 1.28),
         ("ACS_WFC_F606W", 0.95, 0.89),
         ("WFC3_IR_F160W", 0.21, 0.20),
-        ("Gaia_G_EDR3", 0.95, 0.72),
+        ("Gaia_G_EDR3", 0.97, 0.75),
     ],
 )
 def test_extinction_in_bands(band: str, hot: float, cool: float) -> None:

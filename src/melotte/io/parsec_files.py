@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from melotte.errors import MelotteFileError
 from melotte.io.isochrone_files import IsochroneBlock, IsochroneFile, RowParser, check_block
@@ -15,6 +16,12 @@ LAST_LABEL = 8
 
 NO_LIGHT = -9.0
 """log L at or below which a row stands for a remnant."""
+
+MASSIVE_FROM = 14.0
+"""Initial mass, Msun, from which another set of tracks is used (Tang et al. 2014)."""
+
+RED = 3.6
+"""log Teff below which a massive star has crossed to the red."""
 
 _FOOTER = "#isochrone terminated"
 _GAIA = {"G": "Gaia_G", "G_BP": "Gaia_BP", "G_RP": "Gaia_RP"}
@@ -82,11 +89,31 @@ def _blocks(path: Path, rows: RowParser, bands: list[str]) -> tuple[IsochroneBlo
             current,
             luminosity,
             teff,
-            np.round(table["label"][inside][living]).astype(np.int64),
+            _one_meaning(np.round(table["label"][inside][living]).astype(np.int64), mass, teff),
             magnitudes[inside][living],
         )
         blocks.append(check_block(block, path, rows.line_of(int(end) - 1) + 1))
     return tuple(blocks)
+
+
+def _one_meaning(
+    label: NDArray[np.int64], mass: NDArray[np.float64], log_teff: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Labels that mean the same at every mass.
+
+    Tracks from ``MASSIVE_FROM`` on count their labels from the main sequence, 0, over the crossing
+    to the red, 1, to what follows, 2 and 3. Where the labels fall at that mass they become 1
+    (main sequence), 2 (crossing, until the star is first red), 4 and 6 (core helium burning).
+    """
+    massive = int(np.searchsorted(mass, MASSIVE_FROM * (1 - 1e-6)))
+    if massive in (0, len(mass)) or label[massive] >= label[massive - 1]:
+        return label
+    changed = label.copy()
+    tail = label[massive:]
+    red = np.flatnonzero((log_teff[massive:] < RED) & (tail > 0))
+    crossing = np.arange(len(tail)) < (red[0] if len(red) else len(tail))
+    changed[massive:] = np.where(tail == 0, 1, np.where(tail > 1, 6, np.where(crossing, 2, 4)))
+    return changed
 
 
 def _is_header(line: str) -> bool:
