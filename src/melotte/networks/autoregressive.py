@@ -92,6 +92,11 @@ class AutoregressiveMixture(UnitPosterior):
         """Number of parameters."""
         return len(self._reads)
 
+    @property
+    def device(self) -> torch.device:
+        """Where samples are drawn."""
+        return self._reads[0].device
+
     def __len__(self) -> int:
         return len(self._reads[0])
 

@@ -14,12 +14,21 @@ SUMMARY_SEED = 0
 
 
 class UnitPosterior(ABC):
-    """A batch of posteriors on the unit cube; every method returns the batch as first axis."""
+    """A batch of posteriors on the unit cube; every method returns the batch as first axis.
+
+    A head's posterior gives densities and samples, and overrides the summaries that it knows in
+    closed form; the others are taken from ``SUMMARY_SAMPLES`` samples of a fixed seed.
+    """
 
     @property
     @abstractmethod
     def n_parameters(self) -> int:
         """Number of parameters."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where samples are drawn."""
+        return torch.device("cpu")
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -58,7 +67,7 @@ class UnitPosterior(ABC):
 
     def _summary_samples(self, generator: torch.Generator | None = None) -> Tensor:
         if generator is None:
-            generator = torch.Generator().manual_seed(SUMMARY_SEED)
+            generator = torch.Generator(device=self.device).manual_seed(SUMMARY_SEED)
         return self.sample(SUMMARY_SAMPLES, generator)
 
 
@@ -96,8 +105,9 @@ class Posterior:
         return torch.where(inside, density, -torch.inf)
 
     def mean(self) -> Tensor:
-        """Posterior mean, shape (batch, n_parameters)."""
-        return self.prior.from_unit(self.unit.sample(SUMMARY_SAMPLES)).mean(1)
+        """Posterior mean, shape (batch, n_parameters), from samples of a fixed seed."""
+        generator = torch.Generator(device=self.unit.device).manual_seed(SUMMARY_SEED)
+        return self.sample(SUMMARY_SAMPLES, generator).mean(1)
 
     def mode(self) -> Tensor:
         """Point of highest density on the unit cube, in physical units."""
