@@ -1,9 +1,11 @@
 # What people do with melotte: make demo, make test; for developers lint, docs, bench.
-# PYTHON picks the interpreter (3.11 to 3.13); PIP_OPTIONS is handed to every pip install.
+# PYTHON picks the interpreter (3.11 to 3.13); PIP_OPTIONS is handed to every pip install;
+# no single test may run longer than TEST_SECONDS.
 
 PYTHON ?= python3
 PIP_OPTIONS ?=
 WORKERS ?= 2
+TEST_SECONDS ?= 180
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,7 +36,7 @@ demo: $(RUNTIME)
 	$(BIN)/melotte demo -o melotte-demo
 
 test: $(DEVELOPMENT)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --timeout $(TEST_SECONDS)
 
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff check
