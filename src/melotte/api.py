@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from melotte.errors import MelotteFileError, MelotteValueError
 
@@ -234,7 +234,7 @@ def infer(
     if isinstance(model, str | Path):
         model = load(model)
     single = isinstance(source, str | Path) or hasattr(source, "colnames")
-    sources = [source] if single else list(source)
+    sources: list[Any] = [source] if single else list(source)
     options = {
         "column": dict(column or {}),
         "group_by": group_by,
@@ -319,7 +319,7 @@ def evaluate(
     return run_evaluation(model, bank=bank, n=n, seed=seed, progress=progress)
 
 
-def compare(result: Table, literature: str | Path) -> Table:
+def compare(result: Any, literature: str | Path) -> Table:
     """Join a result table with a table of literature values.
 
     Parameters
@@ -345,7 +345,8 @@ def compare(result: Table, literature: str | Path) -> Table:
 
     from melotte.io.tables import read_table
 
-    columns = read_table(literature).columns
+    table = read_table(literature)
+    columns = table.columns
     lower = {name.lower(): name for name in columns}
     key = next((lower[name] for name in ("id", "cluster", "name", "key") if name in lower), None)
     names = [name[:-3] for name in result.colnames if name.endswith("_50")]
@@ -355,7 +356,7 @@ def compare(result: Table, literature: str | Path) -> Table:
             f"{literature}: needs a column id (or Cluster, Name, key) and one of "
             f"{', '.join(names)}; found {', '.join(map(str, columns))}"
         )
-    theirs = {plain_name(str(name)): row for row, name in enumerate(columns[key])}
+    theirs = {plain_name(str(name)): row for row, name in enumerate(table.text(key))}
     rows = [(row, theirs.get(plain_name(str(name)))) for row, name in enumerate(result["id"])]
     matched = [(ours, other) for ours, other in rows if other is not None]
     if not matched:
@@ -363,7 +364,7 @@ def compare(result: Table, literature: str | Path) -> Table:
     ours, other = (list(part) for part in zip(*matched, strict=True))
     joined = Table({"id": result["id"][ours]})
     for name in shared:
-        values = np.asarray(columns[name], dtype=float)[other]
+        values = table.numbers(name)[other]
         joined[f"{name}_50"] = result[f"{name}_50"][ours]
         joined[f"{name}_literature"] = values
         joined[f"{name}_difference"] = np.asarray(result[f"{name}_50"][ours]) - values

@@ -45,9 +45,7 @@ class AutoregressiveMixtureHead(nn.Module):
         """Posteriors of a batch; features of shape (batch, n_features), any float type."""
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
-            return AutoregressiveMixture(
-                self, [conditional.reads(features) for conditional in self.conditionals]
-            )
+            return AutoregressiveMixture(self, [one.read(features) for one in self.conditionals])
 
 
 class _Conditional(nn.Module):
@@ -68,6 +66,10 @@ class _Conditional(nn.Module):
             last.bias.copy_(
                 torch.cat([torch.zeros(components), places, torch.full((components,), -1.4)])
             )
+
+    def read(self, features: Tensor) -> Tensor:
+        """What this density takes from the features (batch, n_features), (batch, hidden)."""
+        return self.reads(features)
 
     def forward(self, read: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log weights, means and scales, shape (..., components), given u_<i (..., i)."""

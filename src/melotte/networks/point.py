@@ -64,7 +64,8 @@ class PointPosterior(UnitPosterior):
     """
 
     def __init__(self, place: Tensor, scale: Tensor, loss: Loss) -> None:
-        self.place, self.scale, self.loss = place, scale, loss
+        self.place, self.scale = place, scale
+        self.loss: Loss = loss
 
     @property
     def n_parameters(self) -> int:

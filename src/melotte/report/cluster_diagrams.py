@@ -20,7 +20,9 @@ MAIN_BRANCH = "#c8472b"
 MEMBER_MAP = "viridis"
 
 
-def isochrone_curve(theta: Sequence[float], release: str = "EDR3") -> tuple[np.ndarray, np.ndarray]:
+def isochrone_curve(
+    theta: Sequence[float] | np.ndarray, release: str = "EDR3"
+) -> tuple[np.ndarray, np.ndarray]:
     """Apparent colour and magnitude along an isochrone.
 
     Parameters

@@ -141,7 +141,7 @@ def comparison_lines(joined: Any, name: str) -> Iterator[str]:
 
 def json_lines(result: InferenceResult) -> Iterator[str]:
     """One JSON object a row, with null for what is not finite."""
-    table = result.table()
+    table: Any = result.table()
     for row in table:
         entry = {}
         for name in table.colnames:

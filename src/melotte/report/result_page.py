@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,9 +12,6 @@ from melotte.engine.result_tables import read_result_table
 from melotte.errors import MelotteFileError
 from melotte.flags import MEANING, Flag, decode_flags
 from melotte.report.page import PageFigure, PageTable, Section
-
-if TYPE_CHECKING:
-    from astropy.table import Table
 
 MOST_ROWS = 200
 
@@ -36,7 +33,7 @@ def result_sections(path: Path) -> tuple[list[Section], dict[str, Any]]:
     MelotteFileError
         When the file is no result table.
     """
-    table = read_result_table(path)
+    table: Any = read_result_table(path)
     names = [name[:-3] for name in table.colnames if name.endswith("_50")]
     if "id" not in table.colnames or "flags" not in table.colnames or not names:
         raise MelotteFileError(
@@ -47,7 +44,7 @@ def result_sections(path: Path) -> tuple[list[Section], dict[str, Any]]:
     return sections, dict(table.meta.get("melotte", {}))
 
 
-def flag_section(table: Table) -> Section:
+def flag_section(table: Any) -> Section:
     """How many rows carry which flag, and what it means."""
     flags = np.asarray(table["flags"])
     clean = int((flags == 0).sum())
@@ -60,7 +57,7 @@ def flag_section(table: Table) -> Section:
     return Section("Flags", text, PageTable(["flag", "rows", "meaning"], rows) if rows else None)
 
 
-def distribution_section(table: Table, names: list[str]) -> Section:
+def distribution_section(table: Any, names: list[str]) -> Section:
     """Histograms of medians, and of the half-widths of the 68 % intervals."""
     figure = Figure(figsize=(2.6 * len(names), 4.2), layout="constrained")
     axes = figure.subplots(2, len(names), squeeze=False)
@@ -83,7 +80,7 @@ def distribution_section(table: Table, names: list[str]) -> Section:
     )
 
 
-def rows_section(table: Table, names: list[str]) -> Section:
+def rows_section(table: Any, names: list[str]) -> Section:
     """The first rows as text: median with upper and lower error, and flags in words."""
     rows = []
     for row in table[:MOST_ROWS]:

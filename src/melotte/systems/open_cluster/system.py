@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -77,14 +76,12 @@ class OpenCluster:
         log_prob = outputs["posterior"].log_prob_known(unit, batch.theta_known)
         return {"negative_log_posterior": -log_prob}
 
-    def read(
-        self, source: str | Path | Iterable[str | Path], options: Mapping[str, Any]
-    ) -> Iterator[Observation | RowError]:
+    def read(self, source: Any, options: Mapping[str, Any]) -> Iterator[Observation | RowError]:
         """Member lists in tables, in batches of up to 256 clusters.
 
         Parameters
         ----------
-        source : path or paths
+        source : path, astropy Table, or a sequence of them
         options : mapping
             ``column``: mapping of our names to the table's; ``group_by``: column that names the
             cluster; ``release``: ``"DR2"``, ``"EDR3"`` or ``"DR3"``; ``min_probability``: float.
@@ -100,11 +97,11 @@ class OpenCluster:
         MelotteFileError, MelotteValueError
             When a file cannot be read or lacks a column.
         """
-        from melotte.io.gaia_members import read_members
+        from melotte.io.gaia_members import RejectedCluster, read_members
 
         waiting: list[Any] = []
         for entry in read_members(source, **options):
-            if hasattr(entry, "reason"):
+            if isinstance(entry, RejectedCluster):
                 yield RowError(entry.id, entry.reason, int(Flag.FAILED | Flag.FEW_MEMBERS))
                 continue
             waiting.append(entry)
