@@ -38,7 +38,7 @@ TEXT = {
     ".py", ".md", ".rst", ".toml", ".yaml", ".yml", ".cff", ".txt", ".html", ".cfg", ".json",
     ".csv", ".ecsv", ".vot", "",
 }  # fmt: skip
-MACHINE_PATH = re.compile(r"(?<![\w.~/<-])/(?:home|root|work|Users|mnt|srv|opt|tmp|var)/[\w.-]+")
+MACHINE_PATH = re.compile(r"(?<![\w.~/<-])/(?:home|root|work|Users|mnt|srv|opt)/[\w.-]+")
 
 
 def tracked_files() -> list[Path]:
