@@ -233,8 +233,9 @@ def infer(
     """
     if isinstance(model, str | Path):
         model = load(model)
-    single = isinstance(source, str | Path) or hasattr(source, "colnames")
-    sources: list[Any] = [source] if single else list(source)
+    given: Any = source
+    single = isinstance(given, str | Path) or hasattr(given, "colnames")
+    sources: list[Any] = [given] if single else list(given)
     options = {
         "column": dict(column or {}),
         "group_by": group_by,

@@ -8,6 +8,7 @@ piled against an edge is representable, and the marginal of any leading set of p
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,8 @@ class AutoregressiveMixtureHead(nn.Module):
         """Posteriors of a batch; features of shape (batch, n_features), any float type."""
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
-            return AutoregressiveMixture(self, [one.read(features) for one in self.conditionals])
+            reads = [cast(_Conditional, one).read(features) for one in self.conditionals]
+            return AutoregressiveMixture(self, reads)
 
 
 class _Conditional(nn.Module):
