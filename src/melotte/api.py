@@ -235,7 +235,7 @@ def infer(
         model = load(model)
     given: Any = source
     single = isinstance(given, str | Path) or hasattr(given, "colnames")
-    sources: list[Any] = [given] if single else list(given)
+    sources: list[Any] = [given] if single else [*given]
     options = {
         "column": dict(column or {}),
         "group_by": group_by,
