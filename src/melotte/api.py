@@ -233,9 +233,7 @@ def infer(
     """
     if isinstance(model, str | Path):
         model = load(model)
-    given: Any = source
-    single = isinstance(given, str | Path) or hasattr(given, "colnames")
-    sources: list[Any] = [given] if single else [*given]
+    sources = _listed(source)
     options = {
         "column": dict(column or {}),
         "group_by": group_by,
@@ -251,6 +249,12 @@ def infer(
         inputs=[str(one) for one in sources if not hasattr(one, "colnames")],
         progress=progress,
     )
+
+
+def _listed(source: Any) -> list[Any]:
+    """One path or table, or several, as a list."""
+    single = isinstance(source, str | Path) or hasattr(source, "colnames")
+    return [source] if single else list(source)
 
 
 def infer_observations(
