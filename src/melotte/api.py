@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from melotte.errors import MelotteFileError, MelotteValueError
 
@@ -253,8 +253,9 @@ def infer(
 
 def _listed(source: Any) -> list[Any]:
     """One path or table, or several, as a list."""
-    single = isinstance(source, str | Path) or hasattr(source, "colnames")
-    return [source] if single else list(source)
+    if isinstance(source, str | Path) or hasattr(source, "colnames"):
+        return [source]
+    return list(cast(Iterable[Any], source))
 
 
 def infer_observations(
