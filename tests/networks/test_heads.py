@@ -199,7 +199,7 @@ def test_soft_targets_pull_towards_neighbouring_cells():
     ("kind", "settings", "complaint"),
     [
         ("oracle", {}, "known: point"),
-        ("flow", {"bin": 3}, "allowed: transforms, bins, hidden"),
+        ("flow", {"bin": 3}, "allowed: bins, hidden"),
         ("grid", {"bins": [3]}, "needs 2 numbers"),
         ("grid", {"bins": [3000, 3000]}, "at most"),
         ("point", {"loss": "l7"}, "smooth_l1"),

@@ -1,93 +1,120 @@
-"""Autoregressive mixtures on the unit cube: one conditional density after the other.
+"""Autoregressive posteriors: one conditional density after the other, in a fixed order.
 
-``p(u) = prod_i p(u_i | u_<i, features)`` in the fixed order of the parameters; each factor is a
-mixture of normal distributions truncated to [0, 1]. Nothing lies outside the cube, a posterior
-piled against an edge is representable, and the marginal of any leading set of parameters is exact.
+``p(u) = prod_i p(u_i | u_<i, features)``. Each factor is a family of densities on [0, 1] whose
+settings a small network reads from the features and the parameters before it. The order never
+changes, so the marginal of any leading set of parameters is exact: labels that a catalogue does
+not give belong last in the order. The features enter each network once an object, not once a
+sample, which is most of a sample's cost.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from melotte.networks.posteriors import UnitPosterior
+from melotte.networks.logit_space import EDGE
+from melotte.networks.posteriors import ROWS_AT_ONCE, SUMMARY_SEED, UnitPosterior
 
-SMALLEST_SCALE = 2e-4
-LARGEST_SCALE = 2.0
-EDGE = 1e-6
-"""Values closer to 0 or 1 count as being this far from them."""
+MARGINAL_DRAWS = 32
+"""Points that stand for the unknown parameters before a known one."""
 
 
-class AutoregressiveMixtureHead(nn.Module):
-    """Posterior head: features to an autoregressive mixture.
+class Family(ABC):
+    """Densities of one parameter on [0, 1], given by ``n_settings`` unconstrained numbers."""
+
+    n_settings: int
+    n_uniform: int
+    """Uniform numbers that a draw takes."""
+
+    @abstractmethod
+    def first_bias(self) -> Tensor:
+        """Settings (n_settings,) that an untrained network starts around."""
+
+    @abstractmethod
+    def log_density(self, settings: Tensor, u: Tensor) -> Tensor:
+        """Log density at ``u`` (...,) in [0, 1], settings of shape (..., n_settings)."""
+
+    @abstractmethod
+    def draw(self, settings: Tensor, uniform: Tensor) -> Tensor:
+        """Draws (...,) in [0, 1] from uniform numbers (n_uniform, ...)."""
+
+
+class Conditional(nn.Module):
+    """Reads a family's settings from the features and the parameters before.
 
     Parameters
     ----------
     n_features : int
-    n_parameters : int
-    components : int
-        Truncated normals in each conditional density.
+    n_before : int
+        Parameters earlier in the order.
+    family : Family
     hidden : int
-        Width of the two hidden layers of each conditional density.
+        Width of the two hidden layers.
     """
 
-    def __init__(
-        self, n_features: int, n_parameters: int, components: int = 8, hidden: int = 128
-    ) -> None:
-        super().__init__()
-        self.conditionals = nn.ModuleList(
-            _Conditional(n_features, i, components, hidden) for i in range(n_parameters)
-        )
-
-    def forward(self, features: Tensor) -> AutoregressiveMixture:
-        """Posteriors of a batch; features of shape (batch, n_features), any float type."""
-        with torch.autocast(features.device.type, enabled=False):
-            features = features.float()
-            reads = [cast(_Conditional, one).read(features) for one in self.conditionals]
-            return AutoregressiveMixture(self, reads)
-
-
-class _Conditional(nn.Module):
-    """Mixture of one parameter given the features and the parameters before it."""
-
-    def __init__(self, n_features: int, n_before: int, components: int, hidden: int) -> None:
+    def __init__(self, n_features: int, n_before: int, family: Family, hidden: int) -> None:
         super().__init__()
         self.reads = nn.Linear(n_features, hidden)
         self.before = nn.Linear(n_before, hidden, bias=False) if n_before else None
-        self.layers = nn.Sequential(
-            nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, 3 * components)
-        )
-        last = self.layers[-1]
-        assert isinstance(last, nn.Linear)
+        inner = nn.Linear(hidden, hidden)
+        last = nn.Linear(hidden, family.n_settings)
+        self.layers = nn.Sequential(nn.GELU(), inner, nn.GELU(), last)
         with torch.no_grad():
-            # Components start spread over the cube, a quarter of it wide.
-            places = torch.linspace(-2, 2, components)
-            last.bias.copy_(
-                torch.cat([torch.zeros(components), places, torch.full((components,), -1.4)])
-            )
+            last.bias.copy_(family.first_bias())
 
     def read(self, features: Tensor) -> Tensor:
         """What this density takes from the features (batch, n_features), (batch, hidden)."""
         return self.reads(features)
 
-    def forward(self, read: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log weights, means and scales, shape (..., components), given u_<i (..., i)."""
+    def forward(self, read: Tensor, before: Tensor) -> Tensor:
+        """Settings (..., n_settings) from what was read (..., hidden) and u_<i (..., i)."""
         if self.before is not None:
             # The cube seen from its centre, stretched to unit variance.
             read = read + self.before((before - 0.5) * math.sqrt(12))
-        logits, places, scales = self.layers(read).chunk(3, -1)
-        scale = scales.clamp(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE)).exp()
-        return torch.log_softmax(logits, -1), torch.sigmoid(places), scale
+        return self.layers(read)
 
 
-class AutoregressiveMixture(UnitPosterior):
-    """A batch of autoregressive mixtures, made by :class:`AutoregressiveMixtureHead`."""
+class AutoregressiveHead(nn.Module):
+    """Posterior head: one :class:`Conditional` a parameter, all of one family.
 
-    def __init__(self, head: AutoregressiveMixtureHead, reads: list[Tensor]) -> None:
-        self._conditionals = head.conditionals
+    Parameters
+    ----------
+    n_features, n_parameters : int
+    family : Family
+    hidden : int
+        Width of the two hidden layers of each conditional density.
+    """
+
+    def __init__(self, n_features: int, n_parameters: int, family: Family, hidden: int) -> None:
+        super().__init__()
+        self.family = family
+        self.conditionals = nn.ModuleList(
+            Conditional(n_features, i, family, hidden) for i in range(n_parameters)
+        )
+
+    def forward(self, features: Tensor) -> AutoregressivePosterior:
+        """Posteriors of a batch; features of shape (batch, n_features), any float type."""
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.float()
+            reads = [cast(Conditional, one).read(features) for one in self.conditionals]
+            return AutoregressivePosterior(self, reads)
+
+
+class AutoregressivePosterior(UnitPosterior):
+    """A batch of posteriors, made by :class:`AutoregressiveHead`.
+
+    Parameters
+    ----------
+    head : AutoregressiveHead
+    reads : list of Tensor, each (batch, hidden)
+        What each conditional density took from the features.
+    """
+
+    def __init__(self, head: AutoregressiveHead, reads: list[Tensor]) -> None:
         self._head = head
         self._reads = reads
 
@@ -104,12 +131,12 @@ class AutoregressiveMixture(UnitPosterior):
     def __len__(self) -> int:
         return len(self._reads[0])
 
-    def select(self, chosen: Tensor) -> AutoregressiveMixture:
+    def select(self, chosen: Tensor) -> AutoregressivePosterior:
         """Posteriors of some objects, by their int64 numbers."""
-        return AutoregressiveMixture(self._head, [read[chosen] for read in self._reads])
+        return AutoregressivePosterior(self._head, [read[chosen] for read in self._reads])
 
     def log_prob(self, u: Tensor) -> Tensor:
-        """Log density at points of the cube; ``-inf`` outside.
+        """Log density at points of the cube; ``-inf`` outside and where a value is NaN.
 
         Parameters
         ----------
@@ -120,16 +147,17 @@ class AutoregressiveMixture(UnitPosterior):
         Tensor, shape (batch,)
         """
         inside = ((u >= 0) & (u <= 1)).all(-1)
-        safe = u.float().nan_to_num(0.5).clamp(EDGE, 1 - EDGE)
-        total = torch.stack([self._term(i, safe) for i in range(self.n_parameters)], -1).sum(-1)
-        return torch.where(inside, total, -torch.inf)
+        return torch.where(inside, self._terms(_tidy(u)).sum(-1), -torch.inf)
 
-    def log_prob_known(self, u: Tensor, known: Tensor, n_draws: int = 32) -> Tensor:
+    def log_prob_known(self, u: Tensor, known: Tensor, n_draws: int = MARGINAL_DRAWS) -> Tensor:
         """Log density of the known parameters, the others integrated out.
 
-        Exact where the known parameters come first in the order; elsewhere the unknown ones
-        before a known one are averaged over ``n_draws`` draws from the posterior itself (an
-        unbiased estimate of the density).
+        Exact for every object whose known parameters come first in the order. For the others,
+        the unknown parameters before a known one are averaged over ``n_draws`` points of a
+        randomly shifted lattice, mapped through their own densities: the density is estimated
+        without bias, its logarithm within O(1/n_draws), and the gradient is that of this
+        average, the unknown parameters' densities included. The shifts have a fixed seed: equal
+        arguments give equal results.
 
         Parameters
         ----------
@@ -142,33 +170,17 @@ class AutoregressiveMixture(UnitPosterior):
         -------
         Tensor, shape (batch,)
         """
-        safe = u.float().nan_to_num(0.5).clamp(EDGE, 1 - EDGE)
-        leading = bool((known.long().diff(dim=-1) <= 0).all())
-        if leading:
-            terms = [
-                torch.where(known[:, i], self._term(i, safe), 0.0) for i in range(self.n_parameters)
-            ]
-            return torch.stack(terms, -1).sum(-1)
-        drawn = safe[:, None].expand(-1, n_draws, -1).clone()
-        total = torch.zeros(drawn.shape[:2], device=u.device)
-        for i in range(self.n_parameters):
-            weights, places, scales = self._mixture(i, drawn[..., :i])
-            uniform = torch.rand(2, *drawn.shape[:2], device=u.device)
-            new = _draw(weights, places, scales, uniform).detach()
-            here = known[:, i, None]
-            total = total + torch.where(here, _density(drawn[..., i], weights, places, scales), 0.0)
-            drawn = torch.cat(
-                [
-                    drawn[..., :i],
-                    torch.where(here, drawn[..., i], new)[..., None],
-                    drawn[..., i + 1 :],
-                ],
-                -1,
-            )
-        return torch.logsumexp(total, 1) - math.log(n_draws)
+        safe = _tidy(u)
+        leading = (known.long().diff(dim=-1) <= 0).all(-1)
+        total = torch.where(known, self._terms(safe), 0.0).sum(-1)
+        if bool(leading.all()):
+            return total
+        rows = torch.nonzero(~leading)[:, 0]
+        averaged = self.select(rows)._averaged(safe[rows], known[rows], n_draws)
+        return total.index_copy(0, rows, averaged)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw samples.
+        """Draw samples; no gradient passes through them.
 
         Parameters
         ----------
@@ -179,40 +191,76 @@ class AutoregressiveMixture(UnitPosterior):
         -------
         Tensor, shape (batch, n, n_parameters), in [0, 1]
         """
-        device = self._reads[0].device
-        drawn = torch.zeros(len(self), n, 0, device=device)
-        with torch.no_grad():
+        family, size = self._head.family, max(1, ROWS_AT_ONCE // max(n, 1))
+        drawn = torch.zeros(len(self), n, 0, device=self.device)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             for i in range(self.n_parameters):
-                uniform = torch.rand(2, len(self), n, generator=generator, device=device)
-                new = _draw(*self._mixture(i, drawn), uniform)
-                drawn = torch.cat([drawn, new[..., None]], -1)
+                shape = (family.n_uniform, len(self), n)
+                uniform = torch.rand(shape, generator=generator, device=self.device)
+                new = [
+                    family.draw(self._settings(i, drawn[part], part), uniform[:, part])
+                    for part in (slice(k, k + size) for k in range(0, len(self), size))
+                ]
+                column = torch.cat(new) if new else drawn.new_zeros(0, n)
+                drawn = torch.cat([drawn, column[..., None]], -1)
         return drawn
 
-    def _term(self, i: int, u: Tensor) -> Tensor:
-        conditional = self._conditionals[i]
-        return _density(u[:, i], *conditional(self._reads[i], u[:, :i]))
+    def _terms(self, u: Tensor) -> Tensor:
+        """Log density of each parameter given those before it, (batch, n_parameters)."""
+        with torch.autocast(u.device.type, enabled=False):
+            settings = [
+                conditional(read, u[:, :i])
+                for i, (conditional, read) in enumerate(
+                    zip(self._head.conditionals, self._reads, strict=True)
+                )
+            ]
+            terms = [self._head.family.log_density(s, u[:, i]) for i, s in enumerate(settings)]
+            return torch.stack(terms, -1)
 
-    def _mixture(self, i: int, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self._conditionals[i](self._reads[i][:, None], before)
+    def _settings(self, i: int, before: Tensor, part: slice = slice(None)) -> Tensor:
+        """Settings of parameter ``i`` given those before it, (batch, n, i)."""
+        return self._head.conditionals[i](self._reads[i][part, None], before)
+
+    def _averaged(self, u: Tensor, known: Tensor, n_draws: int) -> Tensor:
+        """Estimate what :meth:`log_prob_known` says, for objects that need the average."""
+        family, n = self._head.family, self.n_parameters
+        uniform = _shifted_lattice(len(u), n_draws, n * family.n_uniform, u.device)
+        uniform = uniform.movedim(-1, 0).unflatten(0, (n, family.n_uniform))
+        # Unknown parameters after the last known one integrate to one.
+        matters = known.flip(-1).cumsum(-1).flip(-1) > 0
+        total = u.new_zeros(len(u), n_draws)
+        values = u.new_zeros(len(u), n_draws, 0)
+        with torch.autocast(u.device.type, enabled=False):
+            for i in range(n):
+                settings = self._settings(i, values)
+                with torch.no_grad():
+                    drawn = _tidy(family.draw(settings, uniform[i]))
+                here = known[:, i, None]
+                value = torch.where(here, u[:, i, None], drawn)
+                term = family.log_density(settings, value)
+                # A draw's own density is divided out, which leaves its gradient.
+                term = torch.where(here, term, term - term.detach())
+                total = total + torch.where(matters[:, i, None], term, 0.0)
+                values = torch.cat([values, value[..., None]], -1)
+        return torch.logsumexp(total, 1) - math.log(n_draws)
 
 
-def _density(u: Tensor, weights: Tensor, places: Tensor, scales: Tensor) -> Tensor:
-    """Log density of a mixture of truncated normals at ``u`` (...,); mixtures (..., components)."""
-    score = (u[..., None] - places) / scales
-    log_normal = -0.5 * score**2 - torch.log(scales) - 0.5 * math.log(2 * math.pi)
-    inside = torch.special.ndtr((1 - places) / scales) - torch.special.ndtr(-places / scales)
-    return torch.logsumexp(weights + log_normal - torch.log(inside), -1)
+def _tidy(u: Tensor) -> Tensor:
+    """Points within the cube, single precision; NaN becomes the middle."""
+    return u.float().nan_to_num(0.5).clamp(EDGE, 1 - EDGE)
 
 
-def _draw(weights: Tensor, places: Tensor, scales: Tensor, uniform: Tensor) -> Tensor:
-    """One draw from each mixture, given two uniform numbers (2, ...)."""
-    # The first parameter's mixture is one for all draws of an object.
-    shape = (*uniform.shape[1:], weights.shape[-1])
-    cumulative = weights.exp().cumsum(-1).expand(shape)
-    chosen = (uniform[0, ..., None] > cumulative[..., :-1]).sum(-1, keepdim=True)
-    place = places.expand(shape).gather(-1, chosen)[..., 0]
-    scale = scales.expand(shape).gather(-1, chosen)[..., 0]
-    low = torch.special.ndtr(-place / scale)
-    high = torch.special.ndtr((1 - place) / scale)
-    fraction = (low + (high - low) * uniform[1]).clamp(EDGE, 1 - EDGE)
-    return (place + scale * torch.special.ndtri(fraction)).clamp(0, 1)
+def _shifted_lattice(batch: int, n: int, dimensions: int, device: torch.device) -> Tensor:
+    """Even points of the cube, (batch, n, dimensions): a Kronecker lattice, shifted by object.
+
+    The steps are powers of the root of ``x^(d+1) = x + 1``, which generalises the golden ratio
+    (Roberts 2018, "The unreasonable effectiveness of quasirandom sequences").
+    """
+    root = 2.0
+    for _ in range(64):
+        root = (1 + root) ** (1 / (dimensions + 1))
+    powers = torch.arange(1, dimensions + 1, dtype=torch.float64)
+    steps = torch.arange(n, dtype=torch.float64)[:, None] * root**-powers
+    generator = torch.Generator().manual_seed(SUMMARY_SEED)
+    shifts = torch.rand(batch, 1, dimensions, generator=generator, dtype=torch.float64)
+    return ((steps + shifts) % 1).float().to(device)

@@ -1,11 +1,12 @@
-"""Normalising flows in logit space: autoregressive rational-quadratic splines (zuko).
+"""Autoregressive normalising flows in logit space: an affine map, then a spline (zuko).
 
-Every transform keeps the order of the parameters, so that the marginal of any leading set is
-exact: labels that a catalogue does not give come last in the order.
+Each conditional density is a monotonic map of one parameter to a standard normal variable. The
+spline acts on the line, where the faces of the cube lie at infinity: a posterior piled against a
+face is a skewed hump there, which a spline follows.
 
 References
 ----------
-Papamakarios et al. 2017 (masked autoregressive flows); Durkan et al. 2019 (neural splines).
+Papamakarios et al. 2017 (autoregressive flows); Durkan et al. 2019 (neural splines).
 """
 
 from __future__ import annotations
@@ -14,142 +15,81 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from zuko.flows.autoregressive import MaskedAutoregressiveTransform
+from torch import Tensor
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
-from melotte.networks.logit_space import log_slope, to_cube, to_line
-from melotte.networks.posteriors import UnitPosterior
+from melotte.networks.autoregressive import AutoregressiveHead, Family
+from melotte.networks.logit_space import EDGE, log_slope, to_cube, to_line
 
 
-class FlowHead(nn.Module):
-    """Autoregressive flow: an affine transform, then splines, all in one order.
+class FlowHead(AutoregressiveHead):
+    """Posterior head: features to an autoregressive spline flow.
 
     Parameters
     ----------
     n_features, n_parameters : int
-    transforms : int
-        Spline transforms after the affine one.
-    bins : int
+    bins : int, >= 2
         Of each spline.
     hidden : int
-        Width of the two hidden layers of each transform.
+        Width of the two hidden layers of each conditional density.
     """
 
     def __init__(
-        self,
-        n_features: int,
-        n_parameters: int,
-        transforms: int = 2,
-        bins: int = 8,
-        hidden: int = 128,
+        self, n_features: int, n_parameters: int, bins: int = 12, hidden: int = 64
     ) -> None:
-        super().__init__()
-        common: dict[str, Any] = {
-            "features": n_parameters,
-            "context": n_features,
-            "order": torch.arange(n_parameters),
-            "hidden_features": (hidden, hidden),
-        }
-        splines = [
-            MaskedAutoregressiveTransform(
-                univariate=MonotonicRQSTransform, shapes=[(bins,), (bins,), (bins - 1,)], **common
-            )
-            for _ in range(transforms)
-        ]
-        affine = MaskedAutoregressiveTransform(
-            univariate=MonotonicAffineTransform, shapes=[(), ()], **common
-        )
-        self.transforms = nn.ModuleList([affine, *splines])
-        self.n_parameters = n_parameters
-
-    def forward(self, features: Tensor) -> FlowPosterior:
-        """Posteriors of a batch; features of shape (batch, n_features), any float type."""
-        return FlowPosterior(self, features.float())
+        super().__init__(n_features, n_parameters, SplineFlow(bins), hidden)
 
 
-class FlowPosterior(UnitPosterior):
-    """A batch of flows, made by :class:`FlowHead`.
+class SplineFlow(Family):
+    """Maps of one parameter to a standard normal variable.
 
     Parameters
     ----------
-    head : FlowHead
-    features : Tensor, shape (batch, n_features)
+    bins : int, >= 2
     """
 
-    def __init__(self, head: FlowHead, features: Tensor) -> None:
-        self._head, self._features = head, features
+    n_uniform = 1
 
-    @property
-    def n_parameters(self) -> int:
-        """Number of parameters."""
-        return self._head.n_parameters
+    def __init__(self, bins: int) -> None:
+        self.bins = bins
+        self.n_settings = 2 + 3 * bins - 1
 
-    @property
-    def device(self) -> torch.device:
-        """Where samples are drawn."""
-        return self._features.device
+    def first_bias(self) -> Tensor:
+        """No affine map and no spline: close to a uniform density."""
+        return torch.zeros(self.n_settings)
 
-    def __len__(self) -> int:
-        return len(self._features)
+    def log_density(self, settings: Tensor, u: Tensor) -> Tensor:
+        """Log density at ``u`` (...,) in [0, 1], settings of shape (..., n_settings)."""
+        affine, spline = self._maps(settings)
+        z, spline_slope = spline.call_and_ladj(affine(to_line(u)))
+        slopes = log_slope(u) + affine.log_scale + spline_slope
+        return slopes - 0.5 * z**2 - 0.5 * math.log(2 * math.pi)
 
-    def select(self, chosen: Tensor) -> FlowPosterior:
-        """Posteriors of some objects, by their int64 numbers."""
-        return FlowPosterior(self._head, self._features[chosen])
+    def draw(self, settings: Tensor, uniform: Tensor) -> Tensor:
+        """Draws (...,): the uniform number's normal score, mapped back."""
+        affine, spline = self._maps(settings)
+        score = torch.special.ndtri(uniform[0].clamp(EDGE, 1 - EDGE))
+        return to_cube(affine.inv(spline.inv(score)))
 
-    def log_prob(self, u: Tensor) -> Tensor:
-        """Log density at ``u`` (batch, n_parameters); ``-inf`` outside the cube."""
-        inside = ((u >= 0) & (u <= 1)).all(-1)
-        return torch.where(inside, self._terms(u, self._features).sum(-1), -torch.inf)
+    def _maps(self, settings: Tensor) -> tuple[Any, Any]:
+        shift, scale, widths, heights, slopes = settings.split(
+            (1, 1, self.bins, self.bins, self.bins - 1), -1
+        )
+        affine = MonotonicAffineTransform(shift[..., 0], scale[..., 0])
+        return affine, _Spline(widths, heights, slopes)
 
-    def log_prob_known(self, u: Tensor, known: Tensor, n_draws: int = 32) -> Tensor:
-        """Log density of the known parameters, the others integrated out.
 
-        Exact where the known parameters come first in the order; elsewhere the unknown ones
-        before a known one are averaged over ``n_draws`` draws from the flow (an unbiased
-        estimate of the density).
-        """
-        if bool((known.long().diff(dim=-1) <= 0).all()):
-            return torch.where(known, self._terms(u, self._features), 0.0).sum(-1)
-        batch, n = known.shape
-        features = self._features.repeat_interleave(n_draws, 0)
-        values = u.repeat_interleave(n_draws, 0)
-        here = known.repeat_interleave(n_draws, 0)
-        noise = torch.randn(batch * n_draws, n, device=u.device)
-        for i in range(n):
-            with torch.no_grad():
-                drawn = self._inverse(self._noise_with(values, noise, features, i), features)
-            values = torch.where(here | (torch.arange(n, device=u.device) != i), values, drawn)
-        terms = torch.where(here, self._terms(values, features), 0.0).sum(-1)
-        return torch.logsumexp(terms.view(batch, n_draws), 1) - math.log(n_draws)
+class _Spline(MonotonicRQSTransform):
+    """Rational-quadratic spline whose inverse cannot take the root of a rounding error."""
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Samples (batch, n, n_parameters)."""
-        shape = (len(self) * n, self.n_parameters)
-        noise = torch.randn(shape, generator=generator, device=self._features.device)
-        drawn = self._inverse(noise, self._features.repeat_interleave(n, 0))
-        return drawn.view(len(self), n, self.n_parameters)
-
-    def _terms(self, u: Tensor, features: Tensor) -> Tensor:
-        """Log density of each parameter given those before it, (batch, n_parameters)."""
-        with torch.autocast(features.device.type, enabled=False):
-            z, total = to_line(u), log_slope(u)
-            for transform in self._head.transforms:
-                conditional: Any = transform(features).meta(z)
-                z, log_slopes = conditional.base.call_and_ladj(z)
-                total = total + log_slopes
-            return total - 0.5 * z**2 - 0.5 * math.log(2 * math.pi)
-
-    def _inverse(self, noise: Tensor, features: Tensor) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
-            z = noise
-            for transform in reversed(list(self._head.transforms)):
-                z = transform(features).inv(z)
-            return to_cube(z)
-
-    def _noise_with(self, values: Tensor, noise: Tensor, features: Tensor, i: int) -> Tensor:
-        """Noise of the values before parameter ``i``, fresh noise from it on."""
-        z = to_line(values)
-        for transform in self._head.transforms:
-            z = transform(features)(z)
-        return torch.where(torch.arange(values.shape[1], device=z.device) < i, z, noise)
+    def _inverse(self, y: Tensor) -> Tensor:
+        """Durkan et al. 2019, Eqs. 6 to 8 of their appendix."""
+        bin_numbers: Any = self.searchsorted(self.vertical, y) - 1
+        inside, x0, x1, y0, y1, slope0, slope1, slope = self.bin(bin_numbers)
+        rise, bend = y1 - y0, slope0 + slope1 - 2 * slope
+        above = torch.where(inside, y - y0, 0.0)
+        quadratic = rise * (slope - slope0) + above * bend
+        linear = rise * slope0 - above * bend
+        root = (linear**2 + 4 * quadratic * slope * above).clamp(min=0).sqrt()
+        part = (2 * slope * above / (linear + root)).clamp(0, 1)
+        return torch.where(inside, x0 + part * (x1 - x0), y)

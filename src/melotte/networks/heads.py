@@ -9,11 +9,11 @@ from typing import Any
 from torch import nn
 
 from melotte.errors import MelotteValueError
-from melotte.networks.autoregressive import AutoregressiveMixtureHead
 from melotte.networks.flow import FlowHead
 from melotte.networks.grid import GridHead
 from melotte.networks.mixture import MixtureHead
 from melotte.networks.point import PointHead
+from melotte.networks.truncated_mixture import AutoregressiveMixtureHead
 
 HEADS: dict[str, Callable[..., nn.Module]] = {
     "point": PointHead,

@@ -4,6 +4,10 @@ What the seeds' networks give. So that a regression can be judged and used like 
 residuals are taken to follow one distribution per parameter, truncated to the unit cube: a
 normal one for the mean-squared error, whose logarithm that loss is; Huber's for smooth L1. The
 scales are learned with the network.
+
+Training on ``log_prob_known`` is that regression: the estimate's gradient is that of the squared
+or Huber loss, weighted by the scales, because the truncation's constant takes the estimate as
+given. The estimates are therefore those of the seeds' loss, and the scales those of the residuals.
 """
 
 from __future__ import annotations
@@ -91,7 +95,10 @@ class PointPosterior(UnitPosterior):
         return torch.where(inside, self.log_prob_known(u, known), -torch.inf)
 
     def log_prob_known(self, u: Tensor, known: Tensor) -> Tensor:
-        """Log density of the known parameters; exact, since they are independent."""
+        """Log density of the known parameters; exact, since they are independent.
+
+        Its gradient for the estimate leaves the truncation out; see the module.
+        """
         safe = torch.where(known, u, self.place.detach())
         return torch.where(known, self._terms(safe), 0.0).sum(-1)
 
@@ -100,6 +107,13 @@ class PointPosterior(UnitPosterior):
         shape = (len(self), n, self.n_parameters)
         uniform = torch.rand(shape, generator=generator, device=self.place.device)
         return self._inverse(uniform)
+
+    def mean(self) -> Tensor:
+        """Mean of the truncated distribution, exact; near a face it is not the estimate."""
+        low, high = -self.place / self.scale, (1 - self.place) / self.scale
+        inside = self._cumulative(high) - self._cumulative(low)
+        shift = (self._first_moment(high) - self._first_moment(low)) / inside
+        return (self.place + self.scale * shift).clamp(0, 1)
 
     def mode(self) -> Tensor:
         """The regression's estimate."""
@@ -114,9 +128,8 @@ class PointPosterior(UnitPosterior):
 
     def _terms(self, u: Tensor) -> Tensor:
         score = (u - self.place) / self.scale
-        inside = self._cumulative((1 - self.place) / self.scale) - self._cumulative(
-            -self.place / self.scale
-        )
+        place = self.place.detach()
+        inside = self._cumulative((1 - place) / self.scale) - self._cumulative(-place / self.scale)
         return self._log_shape(score) - torch.log(self.scale) - torch.log(inside)
 
     def _log_shape(self, score: Tensor) -> Tensor:
@@ -135,6 +148,15 @@ class PointPosterior(UnitPosterior):
         tail = torch.exp(0.5 - distance.clamp(min=1)) / total
         core = math.sqrt(2 * math.pi) * (torch.special.ndtr(score.clamp(-1, 1)) - 0.5) / total
         return torch.where(distance < 1, 0.5 + core, torch.where(score > 0, 1 - tail, tail))
+
+    def _first_moment(self, score: Tensor) -> Tensor:
+        """Integral of a residual times its density, up to a constant."""
+        if self.loss == "mse":
+            return -torch.exp(-0.5 * score**2) / math.sqrt(2 * math.pi)
+        distance = score.abs()
+        far = math.exp(-0.5) - (distance + 1) * torch.exp(0.5 - distance.clamp(min=1))
+        near = -torch.exp(-0.5 * score.clamp(-1, 1) ** 2)
+        return torch.where(distance < 1, near, far) / (_HUBER_CORE + 2 * _HUBER_TAIL)
 
     def _inverse(self, fraction: Tensor) -> Tensor:
         """Invert the distribution function on nodes that crowd around the estimate."""
