@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import nn
 
 from melotte.errors import MelotteValueError
@@ -20,7 +22,6 @@ SETTINGS = {
     "flow": {"bins": 6, "hidden": 32},
 }
 KINDS = sorted(HEADS)
-PROPER = [kind for kind in KINDS if kind != "point"]
 
 
 def keyed(seed):
@@ -165,7 +166,91 @@ def test_quantiles_match_samples(kind):
     with torch.no_grad():
         found = posterior.quantile(levels)
         drawn = torch.quantile(posterior.sample(20_000, keyed(10)), levels, dim=1).movedim(0, 1)
-    assert torch.allclose(found, drawn, atol=0.09)
+    sampled = kind in ("flow", "autoregressive")
+    assert torch.allclose(found, drawn, atol=0.09 if sampled else 0.015)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_means_match_the_density(kind):
+    _, posterior, _ = make(kind)
+    points, _ = square()
+    sampled = kind in ("flow", "autoregressive")
+    with torch.no_grad():
+        found = posterior.mean()
+    for i in range(4):
+        density = on_square(posterior, i, points).exp()
+        expected = (density[:, None] * points).mean(0) / density.mean()
+        assert torch.allclose(found[i], expected, atol=0.04 if sampled else 0.004)
+
+
+@pytest.mark.parametrize("loss", ["mse", "smooth_l1"])
+def test_point_means_are_those_of_the_truncated_residuals(loss):
+    from melotte.networks.point import PointPosterior
+
+    place = torch.tensor([[0.02, 0.5], [0.97, 0.3], [0.3, 0.8]])
+    scale = torch.tensor([[0.1, 2.0], [0.05, 0.01], [0.2, 0.1]])
+    posterior = PointPosterior(place, scale, loss)
+    drawn = posterior.sample(100_000, keyed(3)).mean(1)
+    assert torch.allclose(posterior.mean(), drawn, atol=0.003)
+    assert torch.equal(posterior.mode(), place)
+
+
+def test_mixture_summaries_know_the_correlations():
+    """Off-diagonal factors widen the marginals of the later parameter alone."""
+    from melotte.networks.mixture import MixturePosterior
+
+    factor = torch.tensor([[[0.2, 0.0], [1.5, 0.3]], [[0.3, 0.0], [-0.8, 0.1]]])[None]
+    place = torch.tensor([[[0.5, 1.0], [-0.5, 1.5]]])
+    posterior = MixturePosterior(torch.tensor([[0.3, 0.7]]).log(), place, factor)
+    levels = torch.tensor([0.025, 0.16, 0.5, 0.84, 0.975])
+    drawn = posterior.sample(200_000, keyed(3))
+    expected = torch.quantile(drawn, levels, dim=1).movedim(0, 1)
+    assert torch.allclose(posterior.quantile(levels), expected, atol=0.004)
+    assert torch.allclose(posterior.mean(), drawn.mean(1), atol=0.003)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "autoregressive", "flow"])
+def test_modes_are_denser_than_samples(kind):
+    _, posterior, _ = make(kind, n_parameters=4, spread=1.0)
+    with torch.no_grad():
+        top = posterior.log_prob(posterior.mode())
+        drawn = posterior.sample(200, keyed(4))
+        below = torch.stack([posterior.log_prob(one) < top for one in drawn.unbind(1)])
+    assert (below.float().mean(0) > 0.97).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_follow_the_density_in_four_dimensions(kind):
+    """First and second moments, against the density's own at uniform points."""
+    _, posterior, _ = make(kind, n_parameters=4, spread=1.0)
+    uniform = torch.rand(60_000, 4, generator=keyed(2))
+    drawn = posterior.sample(20_000, keyed(3)).detach()
+    for i in range(4):
+        weights = on_square(posterior, i, uniform).exp()
+        weights = weights / weights.sum()
+        mean = weights @ uniform
+        second = (weights[:, None] * uniform).T @ uniform
+        assert torch.allclose(drawn[i].mean(0), mean, atol=0.025)
+        assert torch.allclose(drawn[i].T @ drawn[i] / 20_000, second, atol=0.025)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "autoregressive", "flow"])
+def test_first_parameter_is_uniform_under_its_own_distribution(kind):
+    """The probability integral transform, by the exact marginal of the leading parameter."""
+    _, posterior, _ = make(kind)
+    steps = torch.linspace(0, 1, 401)
+    nodes = steps**2 * (3 - 2 * steps)
+    middles = (nodes[1:] + nodes[:-1]) / 2
+    u = torch.stack([middles, torch.full_like(middles, math.nan)], 1)
+    known = torch.tensor([[True, False]]).expand(400, 2)
+    samples = posterior.sample(5000, keyed(12)).detach()[..., 0]
+    for i in range(4):
+        one = posterior.select(torch.full((400,), i))
+        with torch.no_grad():
+            mass = one.log_prob_known(u, known).exp() * nodes.diff()
+        cumulative = torch.nn.functional.pad(mass.cumsum(0), (1, 0))
+        found = np.interp(samples[i].numpy(), nodes.numpy(), cumulative.numpy())
+        assert kstest(found, "uniform").pvalue > 1e-4
 
 
 def test_grid_point_estimate_is_the_average_around_the_peak():
@@ -210,7 +295,7 @@ def test_bad_settings_name_what_is_allowed(kind, settings, complaint):
         build_head(kind, 4, 2, **settings)
 
 
-@pytest.mark.parametrize("kind", PROPER)
+@pytest.mark.parametrize("kind", KINDS)
 def test_physical_density_integrates_to_one_on_a_logarithmic_scale(kind):
     _, unit, _ = make(kind)
     prior = Prior([Parameter("a", 1.0, 50.0, scale="log"), Parameter("b", -2.0, 3.0)])
