@@ -185,7 +185,7 @@ def show(title: str, rows: list[dict], pairs: dict[str, dict]) -> None:
     """Print the comparison as text tables."""
     print(f"\n{title}")
     head = (
-        "source        target         n    bias    MAE     R2  in 68 %  widened  label err  needed"
+        "source        target         n    bias    MAE     R2  in 68 %  widened  disagree   needed"
     )
     print(head + "  MAE by age " + "  ".join(f"{low}-{high}" for low, high in AGE_RANGES))
     for row in rows:
@@ -196,7 +196,8 @@ def show(title: str, rows: list[dict], pairs: dict[str, dict]) -> None:
         print(
             f"{row['source']:13s} {row['target']:13s}{row['n']:4d} {row['bias']:+7.3f} "
             f"{row['mae']:6.3f} {row['r2']:6.3f}  {row['coverage_68']:6.3f}   "
-            f"{row['coverage_68_widened']:6.3f}     {row['disagreement']:6.3f}  {row['needed']:6.3f}"
+            f"{row['coverage_68_widened']:6.3f}     {row['disagreement']:6.3f}  "
+            f"{row['needed']:6.3f}"
             f"             {ages}"
         )
     print("\ncatalogues against each other")

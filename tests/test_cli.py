@@ -88,6 +88,7 @@ def test_infer_measures_mock_clusters(members, tmp_path, capsys):
     assert f"measured {len(truth)} of {len(truth)}" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("model")
 def test_one_star_and_no_star_become_flagged_rows(tmp_path):
     table = Table(
         {

@@ -151,6 +151,7 @@ def train(
     max_time: str | None = None,
     device: str = "auto",
     progress: bool | None = None,
+    start: str | Path | None = None,
 ) -> Model:
     """Train a preset's network on mocks made on the fly and write the model.
 
@@ -165,6 +166,8 @@ def train(
         Such as ``"90s"``, ``"30m"`` or ``"2h"``.
     device : str
     progress : bool, optional
+    start : path or shipped name, optional
+        Begin from the weights of this model.
 
     Returns
     -------
@@ -188,6 +191,7 @@ def train(
         device=torch_device(device),
         progress=progress,
         finish=finish_model,
+        start=None if start is None else load(start, "cpu"),
     )
 
 

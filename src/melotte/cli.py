@@ -76,6 +76,7 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output")] = Path("model.safetensors"),
     resume: Annotated[str, typer.Option(help="auto, never or a run folder.")] = "auto",
     max_time: Annotated[str | None, typer.Option(help="Such as 90s, 30m or 2h.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Begin from this model.")] = None,
     device: Device = "auto",
 ) -> None:
     """Train a preset's network on mocks made on the fly."""
@@ -88,6 +89,7 @@ def train(
         resume=resume,
         max_time=max_time,
         device=device,
+        start=start,
     )
     typer.echo(f"model: {output}")
 

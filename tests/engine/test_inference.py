@@ -175,7 +175,8 @@ def test_flags_of_observation_domain_and_posterior_are_merged():
     outside = (result.flags & Flag.OUT_OF_DOMAIN) > 0
     assert outside[1:].mean() < 0.05
     edge = (result.flags & Flag.PRIOR_EDGE) > 0
-    unit = model.system.exact_posterior(observation).sample(2000).numpy()
+    exact = model.system.exact_posterior(observation)
+    unit = exact.sample(2000, torch.Generator().manual_seed(7)).numpy()
     near = ((unit < 0.02).mean(1) > 0.15) | ((unit > 0.98).mean(1) > 0.15)
     assert edge[1:][near[1:, 0]].all()
     assert not edge[1:][

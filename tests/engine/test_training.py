@@ -64,10 +64,17 @@ def settings(**changes):
     return TrainingSettings.parse(QUICK | changes)
 
 
-def run(output, system=None, local=SILENT, resume="auto", max_time=None, **changes):
+def run(output, system=None, local=SILENT, resume="auto", max_time=None, start=None, **changes):
     system = LinearGaussian() if system is None else system
     return train(
-        system, PRESET, settings(**changes), local, output, resume=resume, max_time=max_time
+        system,
+        PRESET,
+        settings(**changes),
+        local,
+        output,
+        resume=resume,
+        max_time=max_time,
+        start=start,
     )
 
 
@@ -439,3 +446,18 @@ def test_two_processes_share_every_batch_and_agree_with_one(tmp_path):
     assert shared.metrics["validation_loss"] == pytest.approx(
         alone.metrics["validation_loss"], abs=0.1
     )
+
+
+def test_training_from_a_model_keeps_frozen_parts(tmp_path):
+    first = run(tmp_path / "first.safetensors")
+    before = {name: value.clone() for name, value in first.network.state_dict().items()}
+    parts = [name for name, _ in first.network.named_children()]
+    frozen = parts[0]
+    second = run(tmp_path / "second.safetensors", start=first, frozen=(frozen,), seed=9)
+    assert second.constants == first.constants
+    assert second.provenance["start"] == first.provenance
+    after = second.network.state_dict()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same == {name for name in before if name.startswith(f"{frozen}.")}
+    with pytest.raises(MelotteValueError, match="no part 'nose'"):
+        run(tmp_path / "third.safetensors", frozen=("nose",))

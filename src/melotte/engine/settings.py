@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from melotte.errors import MelotteValueError
 
@@ -101,6 +101,9 @@ class TrainingSettings(Settings):
         Its seed; its stream is never that of the training, even where the seeds agree.
     constants_size : int, > 0
         Mocks on which the preparation constants are measured.
+    frozen : tuple of str
+        Parts of the network that keep their weights, such as ``encoder``: for training that
+        starts from a model.
     max_bad_steps : int, > 0
         Steps in a row whose loss or gradient is not finite before the training fails.
     """
@@ -125,7 +128,14 @@ class TrainingSettings(Settings):
     validation_size: int = Field(default=2048, gt=0)
     validation_seed: int = Field(default=1, ge=0)
     constants_size: int = Field(default=2048, gt=0)
+    frozen: tuple[str, ...] = ()
     max_bad_steps: int = Field(default=20, gt=0)
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _name_precision(cls, value: Any) -> Any:
+        """Take the number 32, as YAML reads it, for its name."""
+        return "32" if value == 32 and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _check_views(self) -> Self:

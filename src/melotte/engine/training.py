@@ -37,6 +37,7 @@ def train(
     device: torch.device | str | None = None,
     progress: bool | None = None,
     finish: Callable[[Model], Model] | None = None,
+    start: Model | None = None,
 ) -> Model:
     """Train the network of a system on mocks made on the fly and write the model.
 
@@ -62,6 +63,8 @@ def train(
         In place of ``local.progress``.
     finish : callable, optional
         Takes the trained model and gives the one to write, with metrics and domain check added.
+    start : Model, optional
+        Begin from its weights and preparation constants, in place of random ones.
 
     Returns
     -------
@@ -93,7 +96,9 @@ def train(
     if local.threads is not None:
         torch.set_num_threads(local.threads)
     with torch.random.fork_rng(devices=[]), _quiet_lightning():
-        run = TrainingRun(system, preset, settings, local, output, resume, limit, device, progress)
+        run = TrainingRun(
+            system, preset, settings, local, output, resume, limit, device, progress, start
+        )
         return run.carry_out(finish)
 
 

@@ -22,7 +22,7 @@ from melotte.engine.random import Stream, seeded_globally
 from melotte.engine.run_folders import RunFolder, TrainingState
 from melotte.engine.settings import LocalSettings, TrainingSettings
 from melotte.engine.weight_averages import WeightAverage
-from melotte.errors import MelotteFileError, require
+from melotte.errors import MelotteFileError, MelotteValueError, require
 from melotte.systems.base import System
 
 if TYPE_CHECKING:
@@ -53,8 +53,10 @@ class TrainingRun:
         limit: float | None,
         device: torch.device | str | None,
         progress: bool | None,
+        start: Model | None = None,
     ) -> None:
         self.begun = time.monotonic()
+        self.start = start
         self.system, self.settings, self.local = system, settings, local
         self.output, self.limit = output, limit
         self.device = resolved_device(local.device if device in (None, "auto") else device)
@@ -67,7 +69,10 @@ class TrainingRun:
         decisive = {k: self.preset.get(k) for k in ("name", "system", "data", "model")}
         self.folder = RunFolder(
             output.with_name(output.name + ".run"),
-            decisive | sections | {"devices": local.devices},
+            decisive
+            | sections
+            | {"devices": local.devices}
+            | ({} if start is None else {"start": plain_json(start.provenance, "start")}),
         )
         self.state = TrainingState()
         checkpoint = self._checkpoint(resume)
@@ -147,7 +152,9 @@ class TrainingRun:
 
     def _set_up(self, checkpoint: dict[str, Any] | None) -> None:
         settings = self.settings
-        if checkpoint is None:
+        if checkpoint is None and self.start is not None:
+            self.constants = self.start.constants
+        elif checkpoint is None:
             sample = concatenate(
                 draw_mocks(
                     self.system,
@@ -163,6 +170,10 @@ class TrainingRun:
             self.state.copy_from(checkpoint["state"])
         with seeded_globally(settings.seed, Stream.INITIAL_WEIGHTS, 0):
             self.network = self.system.network(self.constants)
+        if checkpoint is None and self.start is not None:
+            _take_weights(self.network, self.start)
+        for name in settings.frozen:
+            _part(self.network, name).requires_grad_(False)
         self.average = (
             WeightAverage(self.network, copy.deepcopy(self.network))
             if settings.ema_decay > 0
@@ -328,6 +339,8 @@ class TrainingRun:
             "precision": "bf16" if self._wants_bf16() else "32",
             "versions": library_versions(),
         }
+        if self.start is not None:
+            provenance["start"] = self.start.provenance
         metrics = {"validation_loss": state.best_loss}
         model = Model(
             self.system,
@@ -372,3 +385,24 @@ def _summary_writer(path: Path) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(path))
+
+
+def _take_weights(network: nn.Module, start: Model) -> None:
+    """Start from a model's weights; its network must be of the same shape."""
+    try:
+        network.load_state_dict(start.network.state_dict())
+    except RuntimeError as error:
+        raise MelotteValueError(
+            f"the weights of {start.name} do not fit this preset's network: "
+            f"{str(error).splitlines()[-1].strip()}"
+        ) from error
+
+
+def _part(network: nn.Module, name: str) -> nn.Module:
+    try:
+        return network.get_submodule(name)
+    except AttributeError as error:
+        known = ", ".join(part for part, _ in network.named_children())
+        raise MelotteValueError(
+            f"training.frozen: the network has no part {name!r}; its parts: {known}"
+        ) from error

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from melotte.sky.isochrones import StellarGrid
 
+from melotte.sky.isochrones import StellarGrid
 from melotte.systems.open_cluster.settings import DataSettings, PriorSettings
 from melotte.systems.open_cluster.simulator import COLUMNS, ClusterSimulator
 from melotte.telescope.gaia import RELEASES
