@@ -23,6 +23,7 @@ TINY = [
     "model.attention_seeds=2",
     "training.batch_size=16",
     "training.n_batches=2",
+    "training.total_mocks=32",
     "training.max_epochs=1",
     "training.validation_size=32",
     "training.constants_size=32",
@@ -92,7 +93,7 @@ def test_infer_measures_mock_clusters(members, tmp_path, capsys):
 def test_one_star_and_no_star_become_flagged_rows(tmp_path):
     table = Table(
         {
-            "Cluster": ["one"] + ["none"] * 3 + ["absurd"] * 3,
+            "Cluster": ["one"] + ["empty"] * 3 + ["absurd"] * 3,
             "Gmag": [14.0, np.nan, np.nan, np.nan, 99.0, -40.0, 300.0],
             "BP-RP": [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
             "Plx": [1.0] * 7,
@@ -104,7 +105,7 @@ def test_one_star_and_no_star_become_flagged_rows(tmp_path):
     assert run("infer", "open-cluster", path, "--group-by", "Cluster", "-o", output) == 0
     rows = {row["id"]: row for row in Table.read(output)}
     assert rows["one"]["flags"] & Flag.FEW_MEMBERS
-    for name in ("none", "absurd"):
+    for name in ("empty", "absurd"):
         assert rows[name]["flags"] & Flag.FAILED
         assert np.isnan(rows[name]["log_age_50"])
 

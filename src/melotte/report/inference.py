@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +90,9 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     if request.compare is not None:
         joined = api.compare(result.table(), request.compare)
     result.write(request.output)
-    if request.samples_file is not None:
-        result.write_samples(request.samples_file)
+    if request.samples_file is not None and result.samples is not None:
+        asked = replace(result, samples=result.samples[:, : request.samples])
+        asked.write_samples(request.samples_file)
     for line in summary_lines(result, request.output):
         echo(line)
     if joined is not None:
