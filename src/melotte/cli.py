@@ -121,7 +121,7 @@ def evaluate(
 @app.command()
 def infer(
     model: Model,
-    inputs: Annotated[list[Path], typer.Argument(help="Tables of members.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS...", help="Tables of members.")],
     output: Annotated[Path, typer.Option("-o", "--output", help=".ecsv, .fits, .parquet or .vot")],
     samples: Annotated[int, typer.Option(min=0, help="Posterior samples to keep.")] = 0,
     samples_file: Annotated[Path | None, typer.Option(help="HDF5 file for the samples.")] = None,
