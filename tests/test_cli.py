@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from astropy.table import Table
 
 import melotte
@@ -14,6 +16,7 @@ from melotte.api import shipped_models
 from melotte.cli import main
 from melotte.engine.mocks import concatenate, draw_mocks
 from melotte.flags import Flag
+from melotte.ragged import Ragged
 
 TINY = [
     "data.max_stars=32",
@@ -147,6 +150,22 @@ def test_explain_and_report_write_pages(members, tmp_path):
     assert run("infer", "open-cluster", path, "--group-by", "Cluster", "-o", result) == 0
     assert run("report", result, "-o", tmp_path / "report.html") == 0
     assert "log_age" in (tmp_path / "report.html").read_text()
+
+
+def test_a_list_longer_than_the_network_reads_is_explained_star_by_star(model):
+    from melotte.report.explanation import as_read, explain_parameter
+
+    limit = model.system.data.max_stars
+    batch = concatenate(draw_mocks(model.system, 64, 8))
+    stars = batch.observation.data["stars"]
+    i = int(stars.counts.argmax())
+    twice = Ragged.pack([torch.cat([stars[i], stars[i]])])
+    assert int(twice.counts[0]) > limit
+    one = batch.observation.select(torch.tensor([i]))
+    long = replace(one, data=dict(one.data) | {"stars": twice}, ids=("long",))
+    section = explain_parameter(model, as_read(model, long), "log_age")
+    points = section.figures[0].figure.axes[0].collections[0].get_offsets()
+    assert len(points) == limit
 
 
 def test_evaluate_writes_the_documented_json(model, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from melotte.errors import MelotteValueError
 from melotte.ragged import Ragged
 from melotte.report.page import PageFigure, PageTable, Section, write_page
 from melotte.systems.base import Observation
+from melotte.systems.open_cluster.preparation import thin
 
 if TYPE_CHECKING:
     from melotte.engine.model_files import Model
@@ -62,6 +64,7 @@ def write_explanation(
     if parameter is not None and parameter not in names:
         raise MelotteValueError(f"parameter {parameter!r} is unknown; known: {', '.join(names)}")
     observation = _one_object(model, source, object_id, options)
+    observation = as_read(model, observation)
     name = observation.ids[0]
     sections = [
         explain_parameter(model, observation, one)
@@ -86,21 +89,20 @@ def explain_parameter(model: Model, observation: Observation, parameter: str) ->
     table: np.ndarray = stars.values.cpu().numpy()
     figure = Figure(figsize=(5.4, 5.2), layout="constrained")
     axes = figure.add_subplot()
-    if len(per_star) == len(table):
-        largest = float(np.abs(per_star).max()) or 1.0
-        order = np.argsort(np.abs(per_star))
-        drawn = axes.scatter(
-            table[order, 1],
-            table[order, 0],
-            c=per_star[order],
-            s=6 + 60 * np.abs(per_star[order]) / largest,
-            cmap="RdBu_r",
-            vmin=-largest,
-            vmax=largest,
-            edgecolors="#55606b",
-            linewidths=0.25,
-        )
-        figure.colorbar(drawn, ax=axes, label=f"attribution to {parameter}")
+    largest = float(np.abs(per_star).max()) or 1.0
+    order = np.argsort(np.abs(per_star))
+    drawn = axes.scatter(
+        table[order, 1],
+        table[order, 0],
+        c=per_star[order],
+        s=6 + 60 * np.abs(per_star[order]) / largest,
+        cmap="RdBu_r",
+        vmin=-largest,
+        vmax=largest,
+        edgecolors="#55606b",
+        linewidths=0.25,
+    )
+    figure.colorbar(drawn, ax=axes, label=f"attribution to {parameter}")
     axes.invert_yaxis()
     axes.set_xlabel("BP − RP / mag")
     axes.set_ylabel("G / mag")
@@ -108,7 +110,6 @@ def explain_parameter(model: Model, observation: Observation, parameter: str) ->
     rows = [
         [f"{table[i, 0]:.2f}", f"{table[i, 1]:.2f}", f"{table[i, 2]:.3f}", f"{per_star[i]:+.4f}"]
         for i in strongest
-        if i < len(table)
     ]
     context = float(torch.as_tensor(result.values["context"]).sum())
     text = [
@@ -122,6 +123,14 @@ def explain_parameter(model: Model, observation: Observation, parameter: str) ->
         PageTable(["G", "BP − RP", "parallax / mas", "attribution"], rows),
         [PageFigure(figure, caption, f"attributions of stars to {parameter}")],
     )
+
+
+def as_read(model: Model, observation: Observation) -> Observation:
+    """The observation with the stars that the network reads: longer lists are sampled down."""
+    stars: Any = observation.data["stars"]
+    system: Any = model.system
+    data = dict(observation.data) | {"stars": thin(stars, system.data.max_stars)}
+    return replace(observation, data=data)
 
 
 def _one_object(
