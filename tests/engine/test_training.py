@@ -14,6 +14,7 @@ import pytest
 import torch
 from linear_gaussian import PRESET, LinearGaussian, build
 
+from melotte.engine.batch_sources import MockSource
 from melotte.engine.model_files import load_model
 from melotte.engine.settings import LocalSettings, TrainingSettings
 from melotte.engine.training import TrainingFailedError, TrainingInterrupted, train
@@ -104,8 +105,9 @@ def test_training_reaches_the_exact_posterior(tmp_path, ragged):
     model = train(system, PRESET, chosen, SILENT, tmp_path / "model.safetensors")
     judge = chosen.model_copy(update={"validation_size": 1024, "validation_seed": 9})
     cpu = torch.device("cpu")
-    reached = ValidationSet(system, model.constants, judge, cpu).measure(model.network)
-    best = ValidationSet(system, system.identity_constants, judge, cpu).measure(
+    mocks = MockSource(system, judge).validation(cpu)
+    reached = ValidationSet(system, model.constants, mocks, 9, cpu).measure(model.network)
+    best = ValidationSet(system, system.identity_constants, mocks, 9, cpu).measure(
         system.exact_network()
     )
     # The loss is the cross entropy: its excess is the divergence from the exact posterior.
@@ -307,7 +309,9 @@ def test_validation_draws_the_same_numbers_every_time(tmp_path):
 
     chosen = settings()
     system = Drawing()
-    validation = ValidationSet(system, system.identity_constants, chosen, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    mocks = MockSource(system, chosen).validation(cpu)
+    validation = ValidationSet(system, system.identity_constants, mocks, 1, cpu)
     network = system.exact_network()
     assert validation.measure(network) == validation.measure(network)
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from melotte.engine.batch_sources import BatchSource
 from melotte.engine.learning_rates import ema_decay, learning_rate
-from melotte.engine.mocks import MockStream
 from melotte.engine.random import Stream, seed_globally
 from melotte.engine.run_folders import TrainingState
 from melotte.engine.settings import LocalSettings, TrainingSettings
@@ -27,7 +27,7 @@ from melotte.systems.base import Batch, System
 
 
 class Optimisation(pl.LightningModule):
-    """Trains a network on mocks made on the fly.
+    """Trains a network on the batches of a source.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Optimisation(pl.LightningModule):
     constants : mapping
     network : nn.Module
     average : WeightAverage, optional
-    settings : TrainingSettings
+    source : BatchSource
     local : LocalSettings
     state : TrainingState
         Is advanced.
@@ -53,7 +53,7 @@ class Optimisation(pl.LightningModule):
         constants: Mapping[str, Any],
         network: nn.Module,
         average: WeightAverage | None,
-        settings: TrainingSettings,
+        source: BatchSource,
         local: LocalSettings,
         state: TrainingState,
         optimizer_state: dict[str, Any] | None,
@@ -65,7 +65,8 @@ class Optimisation(pl.LightningModule):
         self.constants = constants
         self.network = network
         self.average = average
-        self.settings = settings
+        self.source = source
+        self.settings: TrainingSettings = source.settings
         self.local = local
         self.state = state
         self.before_first_step = before_first_step
@@ -81,16 +82,15 @@ class Optimisation(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW with decay on matrices and kernels; continues from the checkpoint."""
-        trained = [one for one in self.network.parameters() if one.requires_grad]
+        decay = self.settings.weight_decay
         groups = [
-            {
-                "params": [one for one in trained if one.ndim >= 2],
-                "weight_decay": self.settings.weight_decay,
-            },
-            {"params": [one for one in trained if one.ndim < 2], "weight_decay": 0.0},
+            {"params": part, "weight_decay": decay * kernels, "factor": factor}
+            for factor, trained in self._by_rate().items()
+            for kernels in (1.0, 0.0)
+            if (part := [one for one in trained if (one.ndim >= 2) == bool(kernels)])
         ]
         self.optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
+            groups,
             lr=self.settings.learning_rate,
             fused=self.device.type in ("cpu", "cuda"),
         )
@@ -102,25 +102,23 @@ class Optimisation(pl.LightningModule):
         """Draw the validation mocks on the device that trains."""
         if self.average is not None:
             self.average.network.to(self.device)
-        self.validation = ValidationSet(self.system, self.constants, self.settings, self.device)
+        self.validation = ValidationSet(
+            self.system,
+            self.constants,
+            self.source.validation(self.device),
+            self.settings.validation_seed,
+            self.device,
+        )
 
     def on_train_start(self) -> None:
         """Let the training prepare for its first step."""
         self.before_first_step()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Mock batches from the next one on."""
+        """Batches from the next one on."""
         world_size = self.trainer.world_size
-        stream = MockStream(
-            self.system,
-            self.settings.batch_size // world_size,
-            self.settings.seed,
-            start=self.state.step * world_size,
-            views=self.settings.views,
-            device=self.device,
-            rank=self.global_rank,
-            world_size=world_size,
-        )
+        start = self.state.step * world_size
+        stream = self.source.stream(start, self.device, self.global_rank, world_size)
         return DataLoader(stream, batch_size=None, num_workers=self.local.num_workers)
 
     def transfer_batch_to_device(
@@ -136,7 +134,7 @@ class Optimisation(pl.LightningModule):
         rate = learning_rate(self.settings, step, self.state.plateau_drops)
         if self.optimizer is not None:
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["factor"]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
@@ -178,6 +176,17 @@ class Optimisation(pl.LightningModule):
         self.state.step += 1
         self.state.seconds = self._seconds_before + time.monotonic() - self.begun
         self.after_step(self)
+
+    def _by_rate(self) -> dict[float, list[nn.Parameter]]:
+        """Trained weights by the factor of their learning rate."""
+        factors = self.settings.rate_factors
+        parts: dict[float, list[nn.Parameter]] = {}
+        for name, weight in self.network.named_parameters():
+            if weight.requires_grad:
+                within = [part for part in factors if name.startswith(part + ".")]
+                factor = factors[max(within, key=len)] if within else 1.0
+                parts.setdefault(factor, []).append(weight)
+        return parts
 
     @property
     def kept(self) -> nn.Module:

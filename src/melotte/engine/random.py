@@ -28,6 +28,7 @@ class Stream(IntEnum):
     INITIAL_WEIGHTS = 4
     CONSTANTS = 5
     REFERENCE = 6
+    EXAMPLES = 7
 
 
 def keyed_seed(seed: int, *keys: int) -> int:

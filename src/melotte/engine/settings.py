@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -101,9 +101,17 @@ class TrainingSettings(Settings):
         Its seed; its stream is never that of the training, even where the seeds agree.
     constants_size : int, > 0
         Mocks on which the preparation constants are measured.
+    mock_share : float, 0 to below 1
+        Share of mocks in a batch where a fixed set of examples is trained on. An epoch is then
+        one pass over the examples, whatever ``n_batches`` says.
+    validation_fraction : float, 0 to below 1
+        Share of the examples' groups that is held out to validate, in place of mocks; with 0 the
+        last weights are kept.
     frozen : tuple of str
         Parts of the network that keep their weights, such as ``encoder``: for training that
         starts from a model.
+    rate_factors : dict of str to float, >= 0
+        Parts of the network that train at this multiple of the learning rate.
     max_bad_steps : int, > 0
         Steps in a row whose loss or gradient is not finite before the training fails.
     """
@@ -128,7 +136,12 @@ class TrainingSettings(Settings):
     validation_size: int = Field(default=2048, gt=0)
     validation_seed: int = Field(default=1, ge=0)
     constants_size: int = Field(default=2048, gt=0)
+    mock_share: float = Field(default=0.0, ge=0, lt=1)
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     frozen: tuple[str, ...] = ()
+    rate_factors: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict
+    )
     max_bad_steps: int = Field(default=20, gt=0)
 
     @field_validator("precision", mode="before")

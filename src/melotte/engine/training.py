@@ -21,7 +21,7 @@ from melotte.engine.model_files import Model
 from melotte.engine.settings import LocalSettings, TrainingSettings
 from melotte.engine.training_run import TrainingFailedError, TrainingInterrupted, TrainingRun
 from melotte.errors import MelotteFileError, MelotteValueError, require
-from melotte.systems.base import System
+from melotte.systems.base import Batch, System
 
 __all__ = ["TrainingFailedError", "TrainingInterrupted", "train"]
 
@@ -38,8 +38,12 @@ def train(
     progress: bool | None = None,
     finish: Callable[[Model], Model] | None = None,
     start: Model | None = None,
+    examples: Batch | None = None,
 ) -> Model:
-    """Train the network of a system on mocks made on the fly and write the model.
+    """Train the network of a system and write the model.
+
+    Batches are mocks made on the fly or, where ``examples`` are given, those (see
+    :mod:`melotte.engine.batch_sources`).
 
     Parameters
     ----------
@@ -65,6 +69,8 @@ def train(
         Takes the trained model and gives the one to write, with metrics and domain check added.
     start : Model, optional
         Begin from its weights and preparation constants, in place of random ones.
+    examples : Batch, optional
+        Labelled observations to train on: real objects, or the rows of a bank.
 
     Returns
     -------
@@ -97,7 +103,17 @@ def train(
         torch.set_num_threads(local.threads)
     with torch.random.fork_rng(devices=[]), _quiet_lightning():
         run = TrainingRun(
-            system, preset, settings, local, output, resume, limit, device, progress, start
+            system,
+            preset,
+            settings,
+            local,
+            output,
+            resume,
+            limit,
+            device,
+            progress,
+            start,
+            examples,
         )
         return run.carry_out(finish)
 

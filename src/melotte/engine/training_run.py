@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from melotte.engine.batch_sources import ExampleSource, MockSource
 from melotte.engine.devices import device_name, resolved_device
 from melotte.engine.interruptions import Interruptions
 from melotte.engine.json_values import plain_json
-from melotte.engine.mocks import concatenate, draw_mocks
 from melotte.engine.model_files import Model, library_versions, save_model
 from melotte.engine.progress import Progress
 from melotte.engine.random import Stream, seeded_globally
@@ -23,7 +23,7 @@ from melotte.engine.run_folders import RunFolder, TrainingState
 from melotte.engine.settings import LocalSettings, TrainingSettings
 from melotte.engine.weight_averages import WeightAverage
 from melotte.errors import MelotteFileError, MelotteValueError, require
-from melotte.systems.base import System
+from melotte.systems.base import Batch, System
 
 if TYPE_CHECKING:
     from melotte.engine.optimisation import Optimisation
@@ -54,10 +54,17 @@ class TrainingRun:
         device: torch.device | str | None,
         progress: bool | None,
         start: Model | None = None,
+        examples: Batch | None = None,
     ) -> None:
         self.begun = time.monotonic()
         self.start = start
-        self.system, self.settings, self.local = system, settings, local
+        self.source = (
+            MockSource(system, settings)
+            if examples is None
+            else ExampleSource(system, settings, examples)
+        )
+        self.system, self.local = system, local
+        self.settings = settings = self.source.settings
         self.output, self.limit = output, limit
         self.device = resolved_device(local.device if device in (None, "auto") else device)
         rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
@@ -72,6 +79,7 @@ class TrainingRun:
             decisive
             | sections
             | {"devices": local.devices}
+            | self.source.identity()
             | ({} if start is None else {"start": plain_json(start.provenance, "start")}),
         )
         self.state = TrainingState()
@@ -102,7 +110,7 @@ class TrainingRun:
             self.constants,
             self.network,
             self.average,
-            self.settings,
+            self.source,
             self.local,
             self.state,
             self.optimizer_state,
@@ -155,16 +163,8 @@ class TrainingRun:
         if checkpoint is None and self.start is not None:
             self.constants = self.start.constants
         elif checkpoint is None:
-            sample = concatenate(
-                draw_mocks(
-                    self.system,
-                    settings.constants_size,
-                    settings.seed,
-                    min(settings.batch_size, settings.constants_size),
-                    stream=Stream.CONSTANTS,
-                )
-            )
-            self.constants = plain_json(self.system.constants(sample), "constants")
+            measured = self.system.constants(self.source.sample())
+            self.constants = plain_json(measured, "constants")
         else:
             self.constants = checkpoint["constants"]
             self.state.copy_from(checkpoint["state"])
@@ -173,7 +173,9 @@ class TrainingRun:
         if checkpoint is None and self.start is not None:
             _take_weights(self.network, self.start)
         for name in settings.frozen:
-            _part(self.network, name).requires_grad_(False)
+            _part(self.network, name, "frozen").requires_grad_(False)
+        for name in settings.rate_factors:
+            _part(self.network, name, "rate_factors")
         self.average = (
             WeightAverage(self.network, copy.deepcopy(self.network))
             if settings.ema_decay > 0
@@ -231,7 +233,7 @@ class TrainingRun:
             "event": "epoch",
             "epoch": epoch,
             "step": state.step,
-            "mocks": state.step * settings.batch_size,
+            "mocks": round(state.step * settings.batch_size * self.source.mock_share),
             "seconds": round(state.seconds, 2),
             "training_loss": loss,
             "validation_loss": measured["loss"],
@@ -330,7 +332,7 @@ class TrainingRun:
             "steps": state.step,
             "of_steps": settings.n_steps,
             "skipped_steps": state.skipped,
-            "mocks": state.step * settings.batch_size,
+            "mocks": round(state.step * settings.batch_size * self.source.mock_share),
             "best_step": state.best_step,
             "stopped": self.stop or ("early stopping" if state.stopped_early else "finished"),
             "seconds": round(state.seconds, 3),
@@ -338,7 +340,7 @@ class TrainingRun:
             "devices": self.local.devices,
             "precision": "bf16" if self._wants_bf16() else "32",
             "versions": library_versions(),
-        }
+        } | self.source.identity()
         if self.start is not None:
             provenance["start"] = self.start.provenance
         metrics = {"validation_loss": state.best_loss}
@@ -388,9 +390,13 @@ def _summary_writer(path: Path) -> Any:
 
 
 def _take_weights(network: nn.Module, start: Model) -> None:
-    """Start from a model's weights; its network must be of the same shape."""
+    """Start from a model's weights; its network must be of the same shape.
+
+    A network with parts that models of an earlier stage lack fills them by its method ``adopt``.
+    """
+    adopt = getattr(network, "adopt", network.load_state_dict)
     try:
-        network.load_state_dict(start.network.state_dict())
+        adopt(start.network.state_dict())
     except RuntimeError as error:
         raise MelotteValueError(
             f"the weights of {start.name} do not fit this preset's network: "
@@ -398,11 +404,11 @@ def _take_weights(network: nn.Module, start: Model) -> None:
         ) from error
 
 
-def _part(network: nn.Module, name: str) -> nn.Module:
+def _part(network: nn.Module, name: str, setting: str) -> nn.Module:
     try:
         return network.get_submodule(name)
     except AttributeError as error:
         known = ", ".join(part for part, _ in network.named_children())
         raise MelotteValueError(
-            f"training.frozen: the network has no part {name!r}; its parts: {known}"
+            f"training.{setting}: the network has no part {name!r}; its parts: {known}"
         ) from error

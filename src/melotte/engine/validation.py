@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from melotte.engine.mocks import draw_mocks
 from melotte.engine.random import Stream, seed_globally
-from melotte.engine.settings import TrainingSettings
 from melotte.systems.base import Batch, System
 
 
@@ -31,15 +29,17 @@ def weighted_loss(terms: Mapping[str, Tensor], weight: Tensor) -> Tensor:
 
 
 class ValidationSet:
-    """Fixed mocks with their network input, and the loss on them.
+    """Fixed batches with their network input, and the loss on them.
 
     Parameters
     ----------
     system : System
     constants : mapping
         Preparation constants.
-    settings : TrainingSettings
-        Their number, seed and batch size.
+    batches : sequence of Batch
+        On ``device``; without one the loss is NaN, and the last weights are kept.
+    seed : int
+        Keys the noise inside the loss.
     device : torch.device
     """
 
@@ -47,23 +47,16 @@ class ValidationSet:
         self,
         system: System,
         constants: Mapping[str, Any],
-        settings: TrainingSettings,
+        batches: Sequence[Batch],
+        seed: int,
         device: torch.device,
     ) -> None:
         self.system = system
-        self.seed = settings.validation_seed
+        self.seed = seed
         self.device = device
-        size = min(settings.batch_size, settings.validation_size)
-        self.batches: list[Batch] = draw_mocks(
-            system,
-            settings.validation_size,
-            settings.validation_seed,
-            size,
-            device,
-            stream=Stream.VALIDATION,
-        )
+        self.batches = batches
         with torch.no_grad():
-            self.inputs = [system.prepare(one.observation, constants) for one in self.batches]
+            self.inputs = [system.prepare(one.observation, constants) for one in batches]
 
     @torch.no_grad()
     def measure(self, network: nn.Module, rank: int = 0, world_size: int = 1) -> dict[str, float]:
@@ -81,6 +74,8 @@ class ValidationSet:
         dict of str to float
             ``loss`` and each term by its name.
         """
+        if not self.batches:
+            return {"loss": float("nan")}
         training = network.training
         network.eval()
         # A loss may draw (unknown labels are integrated out): always the same numbers.

@@ -1,0 +1,164 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from linear_gaussian import PARAMETERS, PRESET, LinearGaussian
+
+from melotte.engine.batch_sources import ExampleSource, digest, split_groups
+from melotte.engine.mocks import concatenate, draw_mocks
+from melotte.engine.settings import LocalSettings, TrainingSettings
+from melotte.engine.training import train
+from melotte.errors import MelotteValueError
+from melotte.parameters import Prior
+
+CPU = torch.device("cpu")
+SILENT = LocalSettings(progress="none")
+
+
+def examples(n=40, seed=3, ragged=False):
+    return concatenate(draw_mocks(LinearGaussian(ragged=ragged), n, seed))
+
+
+def first(stream, n):
+    batches = iter(stream)
+    return [next(batches) for _ in range(n)]
+
+
+def explained(network, inputs, batch):
+    """Share of the variance of each parameter that the posterior's mean explains."""
+    with torch.no_grad():
+        unit = network(inputs)["posterior"].mean()
+    estimate = Prior(PARAMETERS).from_unit(unit)
+    return 1 - ((estimate - batch.theta) ** 2).mean(0) / batch.theta.var(0)
+
+
+def rows(batches):
+    return sorted(tuple(row) for batch in batches for row in batch.theta.tolist())
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_a_pass_shows_every_training_example_once(ragged):
+    known = examples(41, ragged=ragged)
+    settings = TrainingSettings(batch_size=8, validation_fraction=0.2)
+    source = ExampleSource(LinearGaussian(ragged=ragged), settings, known)
+    n_batches = source.settings.n_batches
+    assert n_batches == 5
+    batches = first(source.stream(0, CPU, 0, 1), 2 * n_batches)
+    assert rows(batches[:n_batches]) == rows([source.training])
+    assert rows(batches[n_batches:]) == rows([source.training])
+    order = [batch.theta.tolist() for batch in batches]
+    assert order[:n_batches] != order[n_batches:]
+    assert len(source.held_out) == 8
+    assert rows([source.training, *source.validation(CPU)]) == rows([known])
+
+
+def test_the_stream_goes_on_where_it_is_told_and_ranks_share_it():
+    source = ExampleSource(LinearGaussian(), TrainingSettings(batch_size=8), examples())
+    whole = first(source.stream(0, CPU, 0, 1), 9)
+    later = first(source.stream(5, CPU, 0, 1), 4)
+    assert rows(later) == rows(whole[5:])
+    shared = [first(source.stream(0, CPU, rank, 2), 9) for rank in (0, 1)]
+    per_pass = -(-36 // 4)
+    one_pass = [shared[k % 2][k // 2] for k in range(per_pass)]
+    assert rows(one_pass) == rows([source.training])
+
+
+def test_groups_are_never_on_both_sides():
+    group = torch.arange(50) // 3
+    training, held = split_groups(group, 0.3, 7)
+    assert not set(group[training].tolist()) & set(group[held].tolist())
+    assert sorted([*training.tolist(), *held.tolist()]) == list(range(50))
+    assert len(set(group[held].tolist())) == 5
+    assert len(split_groups(group, 0.0, 7)[1]) == 0
+
+
+def test_mocks_are_mixed_in_at_their_share():
+    settings = TrainingSettings(batch_size=8, mock_share=0.5, validation_fraction=0)
+    known = examples(10)
+    source = ExampleSource(LinearGaussian(), settings, known)
+    batches = first(source.stream(0, CPU, 0, 1), 3)
+    assert [len(batch) for batch in batches] == [8, 8, 4]
+    labelled = {tuple(row) for row in known.theta.tolist()}
+    for batch in batches:
+        inside = [tuple(row) in labelled for row in batch.theta.tolist()]
+        assert sum(inside) == len(batch) // 2
+        mocks = batch.group[~torch.tensor(inside)]
+        assert (mocks < 0).all()
+
+
+def test_the_system_changes_examples_anew_each_time():
+    class Shifting(LinearGaussian):
+        def augment(self, batch, generator):
+            shift = torch.rand(1, generator=generator)
+            return replace(batch, theta=batch.theta + shift)
+
+    source = ExampleSource(Shifting(), TrainingSettings(batch_size=64), examples())
+    once, again = first(source.stream(0, CPU, 0, 1), 2)
+    assert not torch.equal(once.theta.sort(0).values, again.theta.sort(0).values)
+    repeated = first(source.stream(1, CPU, 0, 1), 1)[0]
+    assert torch.equal(again.theta, repeated.theta)
+    assert rows(source.validation(CPU)) == rows([source.held_out])
+
+
+def test_training_on_examples_learns_them_and_says_which(tmp_path):
+    known = examples(300)
+    settings = TrainingSettings(
+        batch_size=64, max_epochs=120, learning_rate=1e-2, warmup_batches=5, ema_decay=0, seed=2
+    )
+    output = tmp_path / "model.safetensors"
+    model = train(LinearGaussian(), PRESET, settings, SILENT, output, examples=known)
+    assert model.provenance["examples"] == {"n": 300, "sha256": digest(known)}
+    assert model.provenance["mocks"] == 0
+    system, fresh = LinearGaussian(), examples(500, seed=11)
+    reached = explained(model.network, system.prepare(fresh.observation, model.constants), fresh)
+    exact_inputs = system.prepare(fresh.observation, system.identity_constants)
+    best = explained(system.exact_network(), exact_inputs, fresh)
+    assert (reached > best - 0.1).all()
+    with pytest.raises(MelotteValueError, match=r"examples\.sha256 was"):
+        train(LinearGaussian(), PRESET, settings, SILENT, output, examples=examples(300, seed=4))
+
+
+def test_without_validation_the_last_weights_are_kept(tmp_path):
+    settings = TrainingSettings(
+        batch_size=64, max_epochs=2, ema_decay=0, validation_fraction=0, warmup_batches=1
+    )
+    output = tmp_path / "model.safetensors"
+    model = train(LinearGaussian(), PRESET, settings, SILENT, output, examples=examples(100))
+    assert model.provenance["steps"] == 4
+    assert model.metrics["validation_loss"] is None
+
+
+def test_parts_train_at_their_own_rate(tmp_path):
+    settings = TrainingSettings(batch_size=64, max_epochs=1, ema_decay=0, warmup_batches=0)
+    still = settings.model_copy(update={"rate_factors": {"layers": 0.0}, "weight_decay": 0.0})
+    known = examples(64)
+    start = train(
+        LinearGaussian(), PRESET, settings, SILENT, tmp_path / "a.safetensors", examples=known
+    )
+    names = [name for name, _ in start.network.named_children()]
+    still = still.model_copy(update={"rate_factors": {names[0]: 0.0}})
+    tuned = train(
+        LinearGaussian(),
+        PRESET,
+        still,
+        SILENT,
+        tmp_path / "b.safetensors",
+        start=start,
+        examples=known,
+    )
+    before, after = start.network.state_dict(), tuned.network.state_dict()
+    for name in before:
+        same = torch.equal(before[name], after[name])
+        assert same == name.startswith(names[0] + ".")
+    wrong = settings.model_copy(update={"rate_factors": {"nothing": 1.0}})
+    with pytest.raises(MelotteValueError, match="has no part 'nothing'"):
+        train(LinearGaussian(), PRESET, wrong, SILENT, tmp_path / "c.safetensors")
+
+
+def test_a_set_too_small_to_train_on_is_one_line():
+    with pytest.raises(MelotteValueError, match="no example is left"):
+        ExampleSource(LinearGaussian(), TrainingSettings(), examples(1))
+    with pytest.raises(MelotteValueError, match="mock_share"):
+        ExampleSource(
+            LinearGaussian(), TrainingSettings(batch_size=2, mock_share=0.9), examples(10)
+        )
