@@ -146,7 +146,7 @@ def source_scatter(labels: ClusterLabels, least: int = 30) -> NDArray[np.float64
 
     The variance of the difference of two catalogues is taken as the sum of their own variances
     (independent errors; what all share stays hidden), which a non-negative least-squares fit over
-    all pairs takes apart, each pair weighted by its number of clusters. Differences are measured
+    all pairs takes apart, each pair weighted by how well its variance is known. Differences are measured
     by half their 16-84 % range, distances relative to their mean.
 
     Parameters
@@ -176,11 +176,13 @@ def source_scatter(labels: ClusterLabels, least: int = 30) -> NDArray[np.float64
                 if TARGETS[target] == "distance":
                     difference = difference / ((first + second)[both] / 2)
                 low, high = np.quantile(difference, [0.16, 0.84])
-                weight = np.sqrt(both.sum())
+                variance = max((high - low) / 2, 1e-6) ** 2
+                # A variance from m differences is uncertain by sqrt(2 / m) of itself.
+                weight = np.sqrt(both.sum()) / variance
                 row = np.zeros(n)
                 row[[one, other]] = weight
                 design.append(row)
-                variances.append(weight * ((high - low) / 2) ** 2)
+                variances.append(weight * variance)
         if design:
             used = np.any(design, axis=0)
             solution, _ = nnls(np.array(design)[:, used], np.array(variances))

@@ -99,9 +99,9 @@ def features(observation: Observation, max_stars: int) -> tuple[Ragged, Tensor]:
     index, counts = stars.index, stars.counts
     g, colour, parallax, parallax_error, _, colour_error, membership = stars.values.unbind(-1)
     dr2 = release[index] > 0.5
-    parallax_error = _filled(parallax_error, dr2, g, colour, "parallax")
+    parallax_error = filled_errors(parallax_error, dr2, g, colour, "parallax")
     no_errors = torch.isnan(colour_error)
-    colour_error = _filled(colour_error, dr2, g, colour, "colour")
+    colour_error = filled_errors(colour_error, dr2, g, colour, "colour")
     no_membership = torch.isnan(membership)
     membership = torch.where(no_membership, 1.0, membership)
 
@@ -267,8 +267,16 @@ def _weighted(values: Tensor, weight: Tensor, index: Tensor, counts: Tensor) -> 
     return sums[:, 0] / sums[:, 1]
 
 
-def _filled(error: Tensor, dr2: Tensor, g: Tensor, colour: Tensor, kind: str) -> Tensor:
-    """Errors with NaN or non-positive entries replaced by the release's median curve."""
+def filled_errors(error: Tensor, dr2: Tensor, g: Tensor, colour: Tensor, kind: str) -> Tensor:
+    """Errors with NaN or non-positive entries replaced by the release's median curve.
+
+    Parameters
+    ----------
+    error : Tensor, shape (n_stars,), mas or mag
+    dr2 : BoolTensor, shape (n_stars,)
+    g, colour : Tensor, shape (n_stars,), mag
+    kind : {"parallax", "colour", "g"}
+    """
     missing = ~(error > 0)
     if not missing.any():
         return error
@@ -278,11 +286,11 @@ def _filled(error: Tensor, dr2: Tensor, g: Tensor, colour: Tensor, kind: str) ->
         magnitude, bp_rp = g[chosen], colour[chosen]
         if kind == "parallax":
             filled[chosen] = release.parallax_error(magnitude)
-        else:
-            # BP and RP of a star of this G and colour, to a tenth of a magnitude.
-            bp, rp = magnitude + 0.55 * bp_rp, magnitude - 0.45 * bp_rp
-            _, bp_error, rp_error = release.photometric_errors(magnitude, bp, rp)
-            filled[chosen] = torch.sqrt(bp_error**2 + rp_error**2)
+            continue
+        # BP and RP of a star of this G and colour, to a tenth of a magnitude.
+        bp, rp = magnitude + 0.55 * bp_rp, magnitude - 0.45 * bp_rp
+        g_error, bp_error, rp_error = release.photometric_errors(magnitude, bp, rp)
+        filled[chosen] = g_error if kind == "g" else torch.sqrt(bp_error**2 + rp_error**2)
     return filled
 
 
