@@ -102,9 +102,8 @@ def show(pairs: list, seconds: float) -> None:
     good = single & main & (kind == 0)
     error = column("mass")[good] / true("mass")[good] - 1
     print(f"masses of single dwarfs: median error {np.median(error):+.4f}, ", end="")
-    print(
-        f"68 % within {np.quantile(np.abs(error), 0.68):.4f}, 95 % {np.quantile(np.abs(error), 0.95):.4f}"
-    )
+    within = np.quantile(np.abs(error), [0.68, 0.95])
+    print(f"68 % within {within[0]:.4f}, 95 % within {within[1]:.4f}")
     chosen = binary & (ratio > BINARY_RATIO) & main
     difference = column("mass_ratio")[chosen] - ratio[chosen]
     pull = difference / column("mass_ratio_error")[chosen]
