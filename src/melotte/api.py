@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from melotte.engine.evaluation import Evaluation
     from melotte.engine.inference import InferenceResult
     from melotte.engine.model_files import Model
-    from melotte.systems.base import Observation, RowError
+    from melotte.systems.base import Batch, Observation, RowError
+    from melotte.systems.open_cluster.labelled import LabelledLists
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -152,8 +153,11 @@ def train(
     device: str = "auto",
     progress: bool | None = None,
     start: str | Path | None = None,
+    examples: Batch | Paths | None = None,
 ) -> Model:
-    """Train a preset's network on mocks made on the fly and write the model.
+    """Train a preset's network and write the model.
+
+    Batches are mocks made on the fly, or a fixed set of examples.
 
     Parameters
     ----------
@@ -168,6 +172,8 @@ def train(
     progress : bool, optional
     start : path or shipped name, optional
         Begin from the weights of this model.
+    examples : Batch, or path or paths of a bank, optional
+        Train on these; :func:`label_clusters` makes them of real clusters.
 
     Returns
     -------
@@ -178,10 +184,17 @@ def train(
     from melotte.systems.registry import build_system, load_preset
 
     settings = load_preset(preset, overrides)
+    system = build_system(settings)
     if Path(output).suffix != ".safetensors":
         raise MelotteValueError(f"output {str(output)!r}: a model file ends in .safetensors")
+    known = cast("Batch | None", examples)
+    if isinstance(examples, str | Path | Sequence):
+        from melotte.engine.banks import BankReader
+
+        with BankReader(_listed(examples), system=system) as reader:
+            known = reader.rows(0, len(reader))
     return run_training(
-        build_system(settings),
+        system,
         settings.model_dump(mode="json"),
         settings.training,
         settings.local,
@@ -192,7 +205,65 @@ def train(
         progress=progress,
         finish=finish_model,
         start=None if start is None else load(start, "cpu"),
+        examples=known,
     )
+
+
+def label_clusters(
+    preset: str | Path,
+    members: Paths | Table,
+    labels: str | Path | Table,
+    *,
+    overrides: Sequence[str] = (),
+    columns: Mapping[str, Mapping[str, str]] | None = None,
+    id_column: str | None = None,
+    column: Mapping[str, str] | None = None,
+    group_by: str | None = None,
+    release: str | None = None,
+    min_probability: float | None = None,
+) -> LabelledLists:
+    """Join real clusters with what catalogues say of them, to train on.
+
+    Parameters
+    ----------
+    preset : str or Path
+        Says which catalogues (``model.label_sources``).
+    members : path, astropy Table, or a sequence of them
+        As :func:`infer` reads them.
+    labels : path or astropy Table
+        See :func:`melotte.io.cluster_labels.read_labels`; names are compared without case,
+        spaces, underscores, hyphens and leading zeros.
+    overrides : sequence of ``section.key=value``
+    columns, id_column
+        Columns of the labels, where they are not recognised.
+    column, group_by, release, min_probability
+        As in :func:`infer`.
+
+    Returns
+    -------
+    LabelledLists
+        Its ``batch`` is what :func:`train` takes as ``examples``.
+
+    Raises
+    ------
+    MelotteValueError, MelotteFileError
+        When the preset knows no labels, a file cannot be read, or no cluster has a label.
+    """
+    from melotte.io.cluster_labels import read_labels
+    from melotte.systems.registry import build_system, load_preset
+
+    system = build_system(load_preset(preset, overrides))
+    label = getattr(system, "label", None)
+    if label is None:
+        raise MelotteValueError(f"preset {preset}: its system cannot be trained on labels")
+    options = {
+        "column": dict(column or {}),
+        "group_by": group_by,
+        "release": release,
+        "min_probability": min_probability,
+    }
+    entries = system.read(_listed(members), options)
+    return label(entries, read_labels(labels, columns, id_column), plain_name)
 
 
 def infer(
@@ -203,6 +274,7 @@ def infer(
     group_by: str | None = None,
     release: str | None = None,
     min_probability: float | None = None,
+    values_as: str | None = None,
     samples: int = 0,
     seed: int = 0,
     prior: str | Path | None = None,
@@ -223,6 +295,9 @@ def infer(
         Gaia release of the tables, where their names do not tell.
     min_probability : float, optional
         Drop stars of lower membership probability.
+    values_as : str, optional
+        Give the values that this catalogue would, where the model has learned it; ``"all"`` for
+        one row a cluster and catalogue.
     samples : int
         Posterior samples to keep of every object; 0 keeps none.
     seed : int
@@ -244,6 +319,8 @@ def infer(
         "release": release,
         "min_probability": min_probability,
     }
+    if values_as is not None:
+        options["values_as"] = values_as
     return infer_observations(
         model,
         model.system.read(sources, options),

@@ -77,10 +77,44 @@ def train(
     resume: Annotated[str, typer.Option(help="auto, never or a run folder.")] = "auto",
     max_time: Annotated[str | None, typer.Option(help="Such as 90s, 30m or 2h.")] = None,
     start: Annotated[str | None, typer.Option("--from", help="Begin from this model.")] = None,
+    bank: Annotated[list[Path] | None, typer.Option(help="Train on this bank, or shards.")] = None,
+    members: Annotated[
+        list[Path] | None, typer.Option(help="Train on real clusters: tables of members.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Their catalogued parameters, with --members.")
+    ] = None,
+    label_id: Annotated[
+        str | None, typer.Option(help="Column of the labels that names the cluster.")
+    ] = None,
+    group_by: GroupBy = None,
+    column: Columns = None,
+    release: Release = None,
+    min_probability: MinProbability = None,
     device: Device = "auto",
 ) -> None:
-    """Train a preset's network on mocks made on the fly."""
+    """Train a preset's network on mocks made on the fly, on a bank, or on labelled clusters."""
     from melotte.api import train as run
+    from melotte.report.training import labelled_examples
+
+    if bank and (members or labels):
+        raise typer.BadParameter("--bank and --members exclude each other")
+    examples = bank
+    if members or labels:
+        examples = labelled_examples(
+            preset,
+            overrides or (),
+            members or (),
+            labels,
+            label_id,
+            {
+                "group_by": group_by,
+                "column": _columns(column),
+                "release": release,
+                "min_probability": min_probability,
+            },
+            typer.echo,
+        )
 
     run(
         preset,
@@ -90,6 +124,7 @@ def train(
         max_time=max_time,
         device=device,
         start=start,
+        examples=examples,
     )
     typer.echo(f"model: {output}")
 
@@ -129,6 +164,9 @@ def infer(
     column: Columns = None,
     release: Release = None,
     min_probability: MinProbability = None,
+    values_as: Annotated[
+        str | None, typer.Option("--as", help="Values as this catalogue's, or all.")
+    ] = None,
     prior: Annotated[Path | None, typer.Option(help="YAML file of priors to reweight by.")] = None,
     compare: Annotated[Path | None, typer.Option(help="Table of literature values.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for figures of each object.")] = None,
@@ -149,6 +187,7 @@ def infer(
         column=_columns(column),
         release=release,
         min_probability=min_probability,
+        values_as=values_as,
         prior=prior,
         compare=compare,
         figures=figures,

@@ -47,6 +47,7 @@ _ROW_FAULTS = (ValueError, RuntimeError, IndexError, ArithmeticError)
 _TRAINED = ("seed", "mocks", "versions")
 _COLUMNS = {
     "domain_score": ("", "distance from the training mocks; OUT_OF_DOMAIN above 1"),
+    "values_as": ("", "whose values these are: the simulation's, or a catalogue's"),
     "prior_sample_size": ("", "effective samples after reweighting; not reliable below 100"),
 }
 
@@ -331,15 +332,15 @@ def _identified(observation: Observation, start: int) -> Observation:
     return replace(observation, ids=names)
 
 
-def _listed(observation: Observation) -> dict[str, list[float]]:
-    """Entries of the header that list one number an object: columns of the result."""
+def _listed(observation: Observation) -> dict[str, list[Any]]:
+    """Entries of the header that list one number or word an object: columns of the result."""
     listed = {}
     for name, value in observation.header.items():
         numbers = value.tolist() if isinstance(value, Tensor | np.ndarray) else value
         if (
             isinstance(numbers, list)
             and len(numbers) == len(observation)
-            and all(isinstance(one, int | float) for one in numbers)
+            and all(isinstance(one, int | float | str) for one in numbers)
         ):
             listed[name] = numbers
     return listed
@@ -375,7 +376,9 @@ def _result(
     columns = {}
     for name in names:
         unit, description = work.described.get(name, _COLUMNS.get(name, ("", "")))
-        values = np.array([row.columns.get(name, np.nan) for row in rows])
+        given = [row.columns.get(name) for row in rows]
+        missing = "" if any(isinstance(one, str) for one in given) else np.nan
+        values = np.array([missing if one is None else one for one in given])
         columns[name] = ResultColumn(values, unit, description)
     return InferenceResult(
         ids=tuple(row.id for row in rows),

@@ -146,8 +146,8 @@ def source_scatter(labels: ClusterLabels, least: int = 30) -> NDArray[np.float64
 
     The variance of the difference of two catalogues is taken as the sum of their own variances
     (independent errors; what all share stays hidden), which a non-negative least-squares fit over
-    all pairs takes apart, each pair weighted by how well its variance is known. Differences are measured
-    by half their 16-84 % range, distances relative to their mean.
+    all pairs takes apart, each pair weighted by how well its variance is known. Differences are
+    measured by half their 16-84 % range, distances relative to their mean.
 
     Parameters
     ----------

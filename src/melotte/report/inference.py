@@ -40,6 +40,7 @@ class InferenceRequest:
     column: Mapping[str, str] = field(default_factory=dict)
     release: str | None = None
     min_probability: float | None = None
+    values_as: str | None = None
     prior: Path | None = None
     compare: Path | None = None
     figures: Path | None = None
@@ -207,6 +208,8 @@ def _entries(model: Model, request: InferenceRequest) -> Iterator[Observation | 
         "release": request.release,
         "min_probability": request.min_probability,
     }
+    if request.values_as is not None:
+        options["values_as"] = request.values_as
     return model.system.read(request.inputs, options)
 
 

@@ -47,6 +47,33 @@ class PriorSettings(Settings):
         )
 
 
+class AugmentationSettings(Settings):
+    """How a real list with catalogued labels is changed each time that training sees it.
+
+    Parameters
+    ----------
+    kept_stars : range of the share of stars that is kept.
+    most_stars : int
+        Stars kept at most: fewer make training faster.
+    error_share : float
+        Parallax noise added, in units of each star's error (times its membership's scatter).
+    extinction_shift : mag, >= 0
+        Largest A_V added; the reddened stars that pass the list's faint limit leave it.
+    distance_shift : mag, >= 0
+        Largest distance modulus added, likewise.
+    label_noise : float, >= 0
+        Noise added to labels, in units of the scatter of their catalogue (from how much the
+        catalogues disagree).
+    """
+
+    kept_stars: Interval = (0.35, 1.0)
+    most_stars: Annotated[int, Field(ge=10)] = 160
+    error_share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    extinction_shift: Annotated[float, Field(ge=0, le=3)] = 0.0
+    distance_shift: Annotated[float, Field(ge=0, le=5)] = 0.0
+    label_noise: Annotated[float, Field(ge=0)] = 0.5
+
+
 class DataSettings(Settings):
     """What a mock member list is made of.
 
@@ -71,6 +98,8 @@ class DataSettings(Settings):
         Offsets of a whole cluster: passbands, calibration and stellar models.
     cool_star_slope : standard deviation
         Error of the models' BP-RP per mag of intrinsic colour redder than 1.3.
+    augmentation : AugmentationSettings
+        Of real lists; mocks are drawn anew in its place.
     """
 
     prior: PriorSettings = PriorSettings()
@@ -87,6 +116,7 @@ class DataSettings(Settings):
     colour_zero_point: Annotated[float, Field(ge=0)] = 0.015
     magnitude_zero_point: Annotated[float, Field(ge=0)] = 0.03
     cool_star_slope: Annotated[float, Field(ge=0)] = 0.08
+    augmentation: AugmentationSettings = AugmentationSettings()
 
     @model_validator(mode="after")
     def _check_intervals(self) -> Self:
@@ -110,6 +140,10 @@ class ModelSettings(Settings):
     features : size of the embedding.
     head : kind of posterior.
     head_settings : settings of the head, by name.
+    label_sources : tuple of str
+        Catalogues whose values the network can also give, learned from labelled clusters.
+    adapter_width, adapter_dropout
+        Of the small network that tells the catalogues apart.
     """
 
     width: Annotated[int, Field(ge=8)] = 128
@@ -118,6 +152,9 @@ class ModelSettings(Settings):
     features: Annotated[int, Field(ge=8)] = 128
     head: Literal["point", "grid", "flow", "mixture", "autoregressive"] = "autoregressive"
     head_settings: dict[str, float | int | str | list[int]] = Field(default_factory=dict)
+    label_sources: tuple[str, ...] = ()
+    adapter_width: Annotated[int, Field(ge=1)] = 64
+    adapter_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
     @model_validator(mode="after")
     def _check_width(self) -> Self:

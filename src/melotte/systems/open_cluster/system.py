@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from melotte.errors import MelotteValueError
 from melotte.flags import Flag
-from melotte.networks.heads import build_head
-from melotte.networks.sets import SetEncoder
+from melotte.io.cluster_labels import ClusterLabels
 from melotte.parameters import Parameter, Prior
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
-from melotte.systems.open_cluster import preparation
+from melotte.systems.open_cluster import labelled, preparation
+from melotte.systems.open_cluster.network import ClusterNetwork
 from melotte.systems.open_cluster.settings import DataSettings, ModelSettings
 from melotte.systems.open_cluster.simulator import COLUMNS, Clusters, ClusterSimulator
 from melotte.telescope.gaia import gaia_release
 
 READ_BATCH = 256
+SIMULATION = "simulation"
+ASKED = ("source", "labels_known")
+"""Fields of an observation that say whose values are asked for; nothing that was observed."""
 
 
 class OpenCluster:
@@ -57,22 +62,34 @@ class OpenCluster:
         group = torch.arange(len(latent) // views, device=latent.theta.device)
         return Batch.labelled(Observation(data), latent.theta, group=group.repeat_interleave(views))
 
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Change real, labelled lists as physics allows; see :mod:`.labelled`."""
+        return labelled.augmented(batch, self.data.augmentation, generator)
+
     def constants(self, batch: Batch) -> dict[str, Any]:
         """Means and standard deviations of the features over mocks."""
         return preparation.measure_constants(batch.observation, self.data.max_stars)
 
     def prepare(self, observation: Observation, constants: Mapping[str, Any]) -> dict[str, Field]:
-        """Standardised features of stars (Ragged) and lists (batch, n_context)."""
-        return preparation.standardised(observation, constants, self.data.max_stars)
+        """Standardised features of stars (Ragged) and lists (batch, n_context), and the source."""
+        inputs = preparation.standardised(observation, constants, self.data.max_stars)
+        asked = {name: observation.data[name] for name in ASKED if name in observation.data}
+        return inputs | asked
 
     def network(self, constants: Mapping[str, Any]) -> nn.Module:
         """Build an untrained :class:`ClusterNetwork`."""
         del constants
-        return ClusterNetwork(self.model, len(self.parameters))
+        return ClusterNetwork(self.model)
 
     def loss(self, outputs: Mapping[str, Any], batch: Batch) -> dict[str, Tensor]:
-        """Negative log posterior density of the known labels in the unit cube, (batch,)."""
-        unit = Prior(self.parameters).to_unit(batch.theta)
+        """Negative log posterior density of the known labels in the unit cube, (batch,).
+
+        For lists with labels of catalogues, the sum over the catalogues.
+        """
+        prior = Prior(self.parameters)
+        if "pairs" in outputs:
+            return {"negative_log_posterior": labelled.pair_loss(prior, outputs, batch)}
+        unit = prior.to_unit(batch.theta)
         log_prob = outputs["posterior"].log_prob_known(unit, batch.theta_known)
         return {"negative_log_posterior": -log_prob}
 
@@ -84,7 +101,8 @@ class OpenCluster:
         source : path, astropy Table, or a sequence of them
         options : mapping
             ``column``: mapping of our names to the table's; ``group_by``: column that names the
-            cluster; ``release``: ``"DR2"``, ``"EDR3"`` or ``"DR3"``; ``min_probability``: float.
+            cluster; ``release``: ``"DR2"``, ``"EDR3"`` or ``"DR3"``; ``min_probability``: float;
+            ``values_as``: whose values are asked for, see :meth:`sources`.
 
         Yields
         ------
@@ -99,27 +117,86 @@ class OpenCluster:
         """
         from melotte.io.gaia_members import RejectedCluster, read_members
 
+        columns = {name: value for name, value in options.items() if name != "values_as"}
+        sources = self.sources(options.get("values_as"))
         waiting: list[Any] = []
-        for entry in read_members(source, **options):
+        for entry in read_members(source, **columns):
             if isinstance(entry, RejectedCluster):
                 yield RowError(entry.id, entry.reason, int(Flag.FAILED | Flag.FEW_MEMBERS))
                 continue
             waiting.append(entry)
             if len(waiting) == READ_BATCH:
-                yield self._observation(waiting)
+                yield from self._asked(waiting, sources)
                 waiting = []
         if waiting:
-            yield self._observation(waiting)
+            yield from self._asked(waiting, sources)
 
     def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
         """Counts, magnitudes, colours, parallax and scatter of each list."""
         return preparation.summaries(observation, self.data.max_stars), preparation.SUMMARIES
+
+    def label(
+        self,
+        entries: Iterable[Observation | RowError],
+        labels: ClusterLabels,
+        match: Callable[[str], str] = str,
+    ) -> labelled.LabelledLists:
+        """Lists with what the preset's catalogues say of them; see :func:`.label_lists`."""
+        if not self.model.label_sources:
+            raise MelotteValueError("model.label_sources is empty: name the catalogues to learn")
+        prior = Prior(self.parameters)
+        return labelled.label_lists(entries, labels, self.model.label_sources, prior, match)
+
+    def sources(self, values_as: str | None) -> tuple[int, ...]:
+        """Numbers of the sources that ``values_as`` names.
+
+        Parameters
+        ----------
+        values_as : str or None
+            ``"simulation"`` (or None) for the physical posterior; a catalogue of the preset's
+            ``model.label_sources`` for the values that it would give; ``"all"`` for these in turn.
+
+        Returns
+        -------
+        tuple of int
+            0 is the physical posterior.
+
+        Raises
+        ------
+        MelotteValueError
+            When the model does not know that catalogue.
+        """
+        if values_as is None:
+            return (0,)
+        names = (SIMULATION, *self.model.label_sources)
+        if values_as == "all":
+            return tuple(range(len(names)))
+        plain = [name.replace(" ", "").lower() for name in names]
+        asked = values_as.replace(" ", "").lower()
+        if asked not in plain:
+            raise MelotteValueError(
+                f"this model does not know {values_as!r}; it gives values as "
+                f"{', '.join(names)}, or all"
+            )
+        return (plain.index(asked),)
 
     def simulator(self, device: torch.device) -> ClusterSimulator:
         """The simulator on a device, built on first use."""
         if device not in self._simulators:
             self._simulators[device] = ClusterSimulator(self.data, device)
         return self._simulators[device]
+
+    def _asked(self, lists: list[Any], sources: tuple[int, ...]) -> Iterator[Observation]:
+        """The lists, once for each source that is asked for."""
+        observation = self._observation(lists)
+        if sources == (0,):
+            yield observation
+            return
+        names = (SIMULATION, *self.model.label_sources)
+        for source in sources:
+            data = dict(observation.data) | {"source": torch.full((len(lists),), float(source))}
+            header = observation.header | {"values_as": [names[source]] * len(lists)}
+            yield replace(observation, data=data, header=header)
 
     def _observation(self, lists: list[Any]) -> Observation:
         tables = [
@@ -138,32 +215,3 @@ class OpenCluster:
             flags=few.long() * int(Flag.FEW_MEMBERS),
             header={"n_members": counts, "n_dropped": dropped},
         )
-
-
-class ClusterNetwork(nn.Module):
-    """Set encoder and posterior head.
-
-    Parameters
-    ----------
-    settings : ModelSettings
-    n_parameters : int
-    """
-
-    def __init__(self, settings: ModelSettings, n_parameters: int) -> None:
-        super().__init__()
-        self.encoder = SetEncoder(
-            n_element=len(preparation.STAR_FEATURES),
-            n_context=len(preparation.CONTEXT_FEATURES),
-            width=settings.width,
-            blocks=settings.blocks,
-            attention_seeds=settings.attention_seeds,
-            features=settings.features,
-        )
-        self.head = build_head(
-            settings.head, settings.features, n_parameters, **settings.head_settings
-        )
-
-    def forward(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Posterior in the unit cube, and the embedding (batch, features) behind it."""
-        embedding = self.encoder(inputs["stars"], inputs["context"])
-        return {"posterior": self.head(embedding), "embedding": embedding}

@@ -1,0 +1,57 @@
+"""The ``train`` command on real clusters: what is joined, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from melotte import api
+from melotte.errors import MelotteValueError
+
+if TYPE_CHECKING:
+    from melotte.systems.base import Batch
+
+
+def labelled_examples(
+    preset: str,
+    overrides: Sequence[str],
+    members: Sequence[Path],
+    labels: Path | None,
+    label_id: str | None,
+    options: Mapping[str, Any],
+    echo: Callable[[str], None],
+) -> Batch:
+    """Join tables of members with catalogued labels and say how many there are.
+
+    Parameters
+    ----------
+    preset : str
+    overrides : sequence of ``section.key=value``
+    members : sequence of Path
+    labels : Path
+    label_id : str, optional
+    options : mapping
+        Of the reader: group_by, column, release, min_probability.
+    echo : callable
+        Takes lines for a person.
+
+    Returns
+    -------
+    Batch
+
+    Raises
+    ------
+    MelotteValueError
+        When one of the two is missing, or nothing fits together.
+    """
+    if not members or labels is None:
+        raise MelotteValueError("--members and --labels go together: the stars, and what is known")
+    joined = api.label_clusters(
+        preset, list(members), labels, overrides=overrides, id_column=label_id, **options
+    )
+    echo(
+        f"labelled clusters: {len(joined.batch)}; without a label: {joined.n_unlabelled}; "
+        f"not readable: {joined.n_rejected}"
+    )
+    return joined.batch

@@ -1,0 +1,141 @@
+"""The network of the open-cluster system: the physical posterior, and that of each catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from melotte.errors import MelotteValueError
+from melotte.networks.heads import build_head
+from melotte.networks.posteriors import UnitPosterior
+from melotte.networks.sets import SetEncoder
+from melotte.systems.open_cluster import preparation
+from melotte.systems.open_cluster.settings import ModelSettings
+
+N_PARAMETERS = 4
+SOURCE_FEATURES = 16
+SMALL_START = "catalogues."
+
+
+class ListPosterior(nn.Module):
+    """Set encoder and posterior head.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.encoder = SetEncoder(
+            n_element=len(preparation.STAR_FEATURES),
+            n_context=len(preparation.CONTEXT_FEATURES),
+            width=settings.width,
+            blocks=settings.blocks,
+            attention_seeds=settings.attention_seeds,
+            features=settings.features,
+        )
+        self.head = build_head(
+            settings.head, settings.features, N_PARAMETERS, **settings.head_settings
+        )
+
+
+class CataloguePosterior(ListPosterior):
+    """A posterior of the values that a catalogue would give, for each of several catalogues.
+
+    The features of a list are scaled and shifted for the catalogue (Perez et al. 2018), and a
+    small network adds what depends on both. At first all of this does nothing.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        n, width = len(settings.label_sources), settings.features
+        self.modulation = nn.Embedding(n, 2 * width)
+        self.source = nn.Embedding(n, SOURCE_FEATURES)
+        self.adapter = nn.Sequential(
+            nn.Dropout(settings.adapter_dropout),
+            nn.Linear(width + SOURCE_FEATURES, settings.adapter_width),
+            nn.GELU(),
+            nn.Dropout(settings.adapter_dropout),
+            nn.Linear(settings.adapter_width, width),
+        )
+        last = self.adapter[-1]
+        for weight in (self.modulation.weight, *last.parameters()):
+            nn.init.zeros_(weight)
+
+    def posterior(self, features: Tensor, source: Tensor) -> UnitPosterior:
+        """Posterior as the catalogues ``source`` (batch,) of features (batch, n_features)."""
+        scale, shift = self.modulation(source).chunk(2, -1)
+        added = self.adapter(torch.cat([features, self.source(source)], -1))
+        return self.head(features * (1 + scale) + shift + added)
+
+
+class ClusterNetwork(ListPosterior):
+    """The physical posterior; with ``settings.label_sources``, also that of each catalogue.
+
+    The two share nothing once they are trained: fine-tuning on catalogues leaves the physical
+    posterior bit by bit as it was, and what it was calibrated to be.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self.catalogues = CataloguePosterior(settings) if settings.label_sources else None
+
+    def forward(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Posterior in the unit cube, and what it was made from.
+
+        Parameters
+        ----------
+        inputs : mapping
+            ``stars``, ``context``; where given, ``source`` (batch,): 0 for the physical
+            posterior, ``i`` for that of catalogue ``i - 1``; all 0, or none. With
+            ``labels_known`` (batch, s), the posteriors of all known (list, catalogue) pairs are
+            given in its place.
+
+        Returns
+        -------
+        dict
+            ``posterior``: UnitPosterior of the batch, or of the pairs; ``pairs``: (n_pairs, 2)
+            of int64 in that case; ``embedding``: features of the physical network (batch, n).
+        """
+        stars, context = inputs["stars"], inputs["context"]
+        source, known = inputs.get("source"), inputs.get("labels_known")
+        physical = known is None and (source is None or not bool(source.any()))
+        if self.catalogues is None or physical:
+            embedding = self.encoder(stars, context)
+            return {"posterior": self.head(embedding), "embedding": embedding}
+        features = self.catalogues.encoder(stars, context)
+        if known is not None:
+            pairs = torch.nonzero(known)
+            posterior = self.catalogues.posterior(features[pairs[:, 0]], pairs[:, 1])
+            return {"posterior": posterior, "pairs": pairs, "embedding": features}
+        if source is None or not bool(source.all()):
+            raise MelotteValueError("a batch asks for simulated and catalogued values at once")
+        embedding = self.encoder(stars, context)
+        posterior = self.catalogues.posterior(features, source.long() - 1)
+        return {"posterior": posterior, "embedding": embedding}
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> None:
+        """Take a model's weights; where it knows no catalogues, they start as the physics.
+
+        Raises
+        ------
+        RuntimeError
+            When the weights are of another shape.
+        """
+        merged = dict(weights)
+        if self.catalogues is not None and not any(n.startswith(SMALL_START) for n in weights):
+            own = self.catalogues.state_dict()
+            merged |= {SMALL_START + name: weights.get(name, value) for name, value in own.items()}
+        self.load_state_dict(merged)
