@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from melotte.telescope.gaia import RELEASES, gaia_release
 
 LARGEST_A_V = 9.0
 STEP_A_V = 0.25
+N_COLOURS = 48
 LOG_AGE = 7.8
 """Age of the main sequence that stands for all stars: hot stars, and no old turn-off."""
 FEWEST_STARS = 10
@@ -40,13 +42,18 @@ class StarReddening:
             [torch.tensor(isochrone.magnitudes(bands, extinction_v=float(a))) for a in levels]
         )
         g, bp, rp = magnitudes.unbind(-1)
-        intrinsic = (bp - rp)[0]
-        order = torch.argsort(intrinsic)
-        order = order[torch.isfinite(intrinsic[order])]
-        colour = (bp - rp)[:, order]
-        # Where giants and dwarfs share a colour the running maximum keeps the relation monotonic.
-        self.colour = torch.cummax(colour, dim=1).values.float().contiguous()
-        self.extinction = (g - g[0])[:, order].float().contiguous()
+        intrinsic = (bp - rp)[0].numpy()
+        order = np.argsort(intrinsic)
+        order = order[np.isfinite(intrinsic[order])]
+        nodes = np.linspace(*np.quantile(intrinsic[order], [0.01, 0.99]), N_COLOURS)
+
+        def sampled(table: Tensor) -> Tensor:
+            rows = [np.interp(nodes, intrinsic[order], row[order]) for row in table.numpy()]
+            return torch.tensor(np.array(rows), dtype=torch.float32)
+
+        # Giants and dwarfs share colours: the running maximum keeps the relation monotonic.
+        self.colour = torch.cummax(sampled(bp - rp), dim=1).values.contiguous()
+        self.extinction = sampled(g - g[0])
 
     def added(self, bp_rp: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
         """Change in G and in BP-RP of stars seen behind ``before`` mag of A_V.

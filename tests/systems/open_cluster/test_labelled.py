@@ -1,0 +1,196 @@
+"""Lists with catalogued labels: joining, augmentation, and a network that learns them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import melotte
+from melotte.api import plain_name
+from melotte.engine.inference import run_network
+from melotte.engine.mocks import draw_mocks
+from melotte.engine.settings import LocalSettings
+from melotte.engine.training import train
+from melotte.errors import MelotteValueError
+from melotte.io.cluster_labels import ClusterLabels
+from melotte.parameters import Prior
+from melotte.systems.base import RowError
+from melotte.systems.open_cluster.labelled import augmented, label_lists
+from melotte.systems.open_cluster.settings import AugmentationSettings
+from melotte.systems.registry import build_system, load_preset
+
+OVERRIDES = ("model.label_sources=[One, Other]",)
+
+
+@pytest.fixture(scope="module")
+def system():
+    return build_system(load_preset("open-cluster-catalogues", OVERRIDES))
+
+
+@pytest.fixture(scope="module")
+def mocks(system):
+    return draw_mocks(system, 256, seed=41, batch_size=256)[0]
+
+
+def named(batch):
+    return replace(batch.observation, ids=tuple(f"C {i}" for i in range(len(batch))))
+
+
+def labels_of(batch, shift=0.4):
+    """``One`` gives the truth (no [Fe/H]), ``Other`` ages ``shift`` older."""
+    values = np.full((len(batch), 2, 4), np.nan)
+    values[:, 0] = values[:, 1] = batch.theta.numpy()
+    values[:, 0, 3] = np.nan
+    values[:, 1, 0] += shift
+    return ClusterLabels(
+        tuple(f"c_{i}" for i in range(len(batch))), ("Other", "One"), values[:, ::-1]
+    )
+
+
+def joined(system, batch, **more):
+    return system.label([named(batch)], labels_of(batch, **more), plain_name)
+
+
+def test_lists_meet_their_labels(system, mocks):
+    result = joined(system, mocks)
+    batch = result.batch
+    assert len(batch) == len(mocks)
+    assert result.ids[:2] == ("C 0", "C 1")
+    labels = batch.targets["labels"]
+    assert torch.allclose(labels[:, 0, :3], mocks.theta[:, :3])
+    assert torch.isnan(labels[:, 0, 3]).all()
+    older = mocks.theta[:, 0] + 0.4
+    inside = older <= system.parameters[0].high
+    assert torch.allclose(labels[inside, 1, 0], older[inside], atol=1e-5)
+    assert torch.isnan(labels[~inside, 1, 0]).all()
+    assert not batch.theta_known.any()
+
+
+def test_lists_without_labels_are_counted(system, mocks):
+    few = mocks.select(torch.arange(10))
+    labels = labels_of(mocks.select(torch.arange(7)))
+    entries = [RowError("broken", "no star", 1), named(few)]
+    result = label_lists(entries, labels, ("One",), Prior(system.parameters), plain_name)
+    assert (len(result.batch), result.n_unlabelled, result.n_rejected) == (7, 3, 1)
+    with pytest.raises(MelotteValueError, match="no list has a label of Nobody: 10 lists"):
+        label_lists(entries, labels, ("Nobody",), Prior(system.parameters), plain_name)
+
+
+def test_augmentation_keeps_what_it_should(system, mocks, generator):
+    batch = joined(system, mocks).batch
+    settings = AugmentationSettings(kept_stars=(0.5, 0.8), most_stars=60, label_noise=0.0)
+    changed = augmented(batch, settings, generator)
+    before = batch.observation.data["stars"].counts
+    after = changed.observation.data["stars"].counts
+    assert after.sum() < 0.8 * before.sum()
+    assert (after <= before).all()
+    assert (after[before > 200].float().mean() - 60).abs() < 6
+    assert torch.equal(changed.observation.data["n_listed"], after.float())
+    same = torch.nan_to_num(changed.targets["labels"]) == torch.nan_to_num(batch.targets["labels"])
+    assert same.all()
+    repeated = augmented(batch, settings, torch.Generator().manual_seed(1))
+    again = augmented(batch, settings, torch.Generator().manual_seed(1))
+    first, second = (one.observation.data["stars"].values for one in (repeated, again))
+    assert torch.equal(torch.nan_to_num(first), torch.nan_to_num(second))
+    assert augmented(mocks, settings, generator) is mocks
+
+
+def test_label_noise_has_the_scatter_of_the_catalogues(system, mocks, generator):
+    batch = joined(system, mocks).batch
+    batch = replace(batch, targets=batch.targets | {"label_scatter": torch.full((256, 2, 4), 0.2)})
+    noisy = augmented(batch, AugmentationSettings(label_noise=0.5), generator).targets["labels"]
+    change = noisy - batch.targets["labels"]
+    assert change[:, 0, 0].std() == pytest.approx(0.1, rel=0.2)
+    relative = torch.log(noisy / batch.targets["labels"])[:, 1, 2]
+    assert relative.std() == pytest.approx(0.1, rel=0.2)
+    assert torch.isnan(noisy[:, 0, 3]).all()
+
+
+def test_moved_lists_take_their_labels_along(system, mocks):
+    batch = joined(system, mocks, shift=0.0).batch
+    settings = AugmentationSettings(
+        kept_stars=(1.0, 1.0),
+        most_stars=10_000,
+        error_share=0.0,
+        extinction_shift=1.0,
+        distance_shift=2.0,
+        label_noise=0.0,
+    )
+    changed = augmented(batch, settings, torch.Generator().manual_seed(3))
+    dust = (changed.targets["labels"] - batch.targets["labels"])[:, 0, 1]
+    modulus = 5 * torch.log10(changed.targets["labels"] / batch.targets["labels"])[:, 0, 2]
+    assert ((dust >= 0) & (dust <= 1)).all()
+    assert ((modulus > -1e-4) & (modulus < 2.001)).all()
+    assert 0.2 < (dust > 0.01).float().mean() < 0.6
+    still = (dust == 0) & (modulus.abs() < 1e-5)
+    assert 0.1 < still.float().mean() < 0.7
+    # The observed medians move by the labels' shift, up to the stars that leave the list.
+    only_far = (dust == 0) & (modulus > 0.5)
+    stars, moved = batch.observation.data["stars"], changed.observation.data["stars"]
+    for i in torch.nonzero(only_far)[:10, 0].tolist():
+        brightest = moved[i][:, 0].min() - stars[i][:, 0].min()
+        assert brightest == pytest.approx(float(modulus[i]), abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory, system, mocks):
+    """The shipped physics, and two catalogues learned from labelled mocks in a few steps."""
+    preset = load_preset(
+        "open-cluster-catalogues",
+        (
+            *OVERRIDES,
+            "training.max_epochs=12",
+            "training.batch_size=64",
+            "training.learning_rate=3e-3",
+            "training.precision=32",
+            "training.warmup_batches=4",
+            "training.ema_decay=0.5",
+            "data.augmentation.most_stars=60",
+        ),
+    )
+    path = tmp_path_factory.mktemp("learned") / "model.safetensors"
+    return train(
+        system,
+        preset.model_dump(mode="json"),
+        preset.training,
+        LocalSettings(progress="none"),
+        path,
+        start=melotte.load("open-cluster", "cpu"),
+        examples=joined(system, mocks).batch,
+    )
+
+
+def asked(observation, source):
+    data = dict(observation.data) | {"source": torch.full((len(observation),), float(source))}
+    return replace(observation, data=data)
+
+
+def test_catalogues_are_learned_and_the_physics_stays(system, mocks, learned):
+    physics = melotte.load("open-cluster", "cpu")
+    some = mocks.observation.select(torch.arange(80))
+    before = run_network(physics, some)["posterior"].mean()
+    assert torch.equal(run_network(learned, some)["posterior"].mean(), before)
+    assert torch.equal(run_network(learned, asked(some, 0))["posterior"].mean(), before)
+    one, other = (
+        learned.prior.from_unit(run_network(learned, asked(some, k))["posterior"].mean())[:, 0]
+        for k in (1, 2)
+    )
+    # The other catalogue's ages are 0.4 dex older.
+    assert (other - one).median() == pytest.approx(0.4, abs=0.15)
+
+
+def test_a_batch_asks_for_one_kind_of_values(mocks, learned):
+    some = mocks.observation.select(torch.arange(2))
+    mixed = replace(some, data=dict(some.data) | {"source": torch.tensor([0.0, 1.0])})
+    with pytest.raises(MelotteValueError, match="at once"):
+        run_network(learned, mixed)
+
+
+def test_the_catalogue_is_chosen_by_name(system):
+    assert system.sources(None) == (0,)
+    assert system.sources("simulation") == (0,)
+    assert system.sources("oTHER") == (2,)
+    assert system.sources("all") == (0, 1, 2)
+    with pytest.raises(MelotteValueError, match=r"does not know 'MWSC'; .*simulation, One, Other"):
+        system.sources("MWSC")
