@@ -164,9 +164,6 @@ class ClusterSimulator:
         def uniform(low: float = 0.0, high: float = 1.0) -> Tensor:
             return low + (high - low) * torch.rand(n, generator=generator, device=self.device)
 
-        def normal(width: float = 1.0) -> Tensor:
-            return width * torch.randn(n, generator=generator, device=self.device)
-
         theta = self.prior.sample(n, generator)
         release = (uniform() < settings.dr2).long()
         usual = torch.tensor(settings.magnitude_limits, device=self.device)
@@ -182,6 +179,51 @@ class ClusterSimulator:
         listed = torch.exp(log_low + uniform() * (torch.log(most.clamp(min=low)) - log_low))
         listed = torch.where(most < low, torch.zeros_like(listed), listed).to(theta.dtype)
         listed = listed.round()
+        return self._with_nuisances(theta, release, limit, (lowest, highest), listed, generator)
+
+    def clusters_of(
+        self,
+        theta: Tensor,
+        release: Tensor,
+        limit: Tensor,
+        n_listed: Tensor,
+        generator: torch.Generator,
+    ) -> Clusters:
+        """Clusters of given parameters and lists of given length; the nuisances are drawn.
+
+        Parameters
+        ----------
+        theta : Tensor, shape (batch, 4)
+        release : Tensor of int64, shape (batch,)
+            Number in ``RELEASE_NAMES``.
+        limit : Tensor, shape (batch,), mag
+        n_listed : Tensor, shape (batch,)
+        generator : torch.Generator
+
+        Returns
+        -------
+        Clusters
+        """
+        masses = self._visible_masses(theta, limit)
+        return self._with_nuisances(theta, release, limit, masses, n_listed, generator)
+
+    def _with_nuisances(
+        self,
+        theta: Tensor,
+        release: Tensor,
+        limit: Tensor,
+        masses: tuple[Tensor, Tensor],
+        listed: Tensor,
+        generator: torch.Generator,
+    ) -> Clusters:
+        settings, n = self.settings, len(theta)
+
+        def uniform(low: float = 0.0, high: float = 1.0) -> Tensor:
+            return low + (high - low) * torch.rand(n, generator=generator, device=self.device)
+
+        def normal(width: float = 1.0) -> Tensor:
+            return width * torch.randn(n, generator=generator, device=self.device)
+
         depth = torch.pow(10.0, uniform(0.2, 1.1)) * 1e-3
         zero_points = torch.tensor([RELEASES[name].zero_point for name in RELEASE_NAMES])
         zero_scatters = torch.tensor([RELEASES[name].zero_point_scatter for name in RELEASE_NAMES])
@@ -194,8 +236,8 @@ class ClusterSimulator:
             theta=theta,
             release=release,
             limit=limit,
-            lowest_mass=lowest,
-            highest_mass=highest,
+            lowest_mass=masses[0],
+            highest_mass=masses[1],
             n_listed=listed,
             n_kept=listed.clamp(max=settings.max_stars).long(),
             contamination=contamination.clamp(0, 0.7),
