@@ -1,0 +1,1 @@
+"""Galaxy clusters: masses from galaxies' velocities and projected radii."""
