@@ -26,6 +26,8 @@ from melotte.systems.open_cluster.shifts import moved
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+TAIL_FREEDOM = 3
+"""Degrees of freedom of the noise on labels."""
 SHARE_MOVED = 0.5
 """Share of the lists that augmentation moves, in distance and in dust each."""
 SMALLEST_SCATTER = 0.5
@@ -157,7 +159,7 @@ def augmented(batch: Batch, settings: AugmentationSettings, generator: torch.Gen
     values[:, 2] += settings.error_share * error * noise
     data["stars"] = Ragged(values, stars.offsets).where(keep)
     data["n_listed"] = data["stars"].counts.to(values.dtype)
-    noise = torch.randn(labels.shape, generator=generator, device=device)
+    noise = _heavy_tailed(labels.shape, generator)
     shift = settings.label_noise * batch.targets["label_scatter"] * noise
     noisy = labels + shift
     noisy[..., 2] = labels[..., 2] * torch.exp(shift[..., 2])
@@ -175,6 +177,12 @@ def pair_loss(prior: Prior, outputs: Mapping[str, Any], batch: Batch) -> Tensor:
     unit = torch.where(known, unit, 0.5)
     log_prob = outputs["posterior"].log_prob_known(unit, known)
     return -log_prob.new_zeros(len(batch)).index_add(0, pairs[:, 0], log_prob)
+
+
+def _heavy_tailed(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Noise of Student's t distribution: catalogues agree well, and now and then not at all."""
+    draws = torch.randn((TAIL_FREEDOM + 1, *shape), generator=generator, device=generator.device)
+    return draws[0] / torch.sqrt((draws[1:] ** 2).mean(0))
 
 
 def _moved(
