@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from melotte.errors import MelotteFileError
 from melotte.io.cluster_labels import TARGETS, ClusterLabels, read_labels
@@ -73,7 +73,7 @@ class LabelledClusters:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def select(self, chosen: NDArray[np.bool_]) -> LabelledClusters:
+    def select(self, chosen: ArrayLike) -> LabelledClusters:
         """The lists for which ``chosen`` (n,) is true."""
         rows = np.flatnonzero(chosen)
         return LabelledClusters(

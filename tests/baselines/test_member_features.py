@@ -9,6 +9,7 @@ from melotte.baselines.member_features import (
     REDDENING_SLOPE,
     SEQUENCE,
     ZERO_POINT,
+    ZERO_POINT_DR2,
     Groups,
     clipped_parallax,
     filled_along,
@@ -49,7 +50,7 @@ def test_a_known_list_gives_its_quantiles() -> None:
     assert found["g_quantile_4"] == pytest.approx(np.median(g))
     assert found["g_quantile_1"] == pytest.approx(np.quantile(g, 0.05))
     assert found["colour_quantile_6"] == pytest.approx(np.quantile(g / 10, 0.9))
-    assert found["parallax"] == pytest.approx(2.0)
+    assert found["parallax"] == pytest.approx(2.0 + ZERO_POINT)
     assert found["log_count"] == pytest.approx(np.log10(101))
     assert found["share_brighter_13"] == pytest.approx((g < 13).mean())
     assert found["rank_0_1_g"] == pytest.approx(10.0)
@@ -111,7 +112,7 @@ def test_missing_errors_and_memberships_are_filled() -> None:
     stars = sequence_stars(50, 0.2, 1.0, seed=3)
     stars[:, 3:] = np.nan
     found = named(rich_features(*packed(stars)))
-    assert found["parallax"] == pytest.approx(1 - ZERO_POINT)
+    assert found["parallax"] == pytest.approx(1.0)
     assert found["membership"] == pytest.approx(1.0)
 
 
@@ -137,6 +138,14 @@ def test_outliers_do_not_move_the_mean_parallax() -> None:
     assert parallax.mean() > 1.15
 
 
+def test_each_release_has_its_zero_point() -> None:
+    stars = sequence_stars(50, 0.2, 1.0, seed=3)
+    features, names = rich_features(*packed(stars, stars), dr2=[False, True])
+    found = dict(zip(names, features.T, strict=True))
+    assert found["parallax"] == pytest.approx([1.0, 1.0 + ZERO_POINT_DR2 - ZERO_POINT])
+    assert found["dr2"].tolist() == [0, 1]
+
+
 def test_grouped_quantiles_are_those_of_each_group() -> None:
     generator = np.random.default_rng(7)
     group = generator.integers(0, 5, 300)
@@ -158,5 +167,7 @@ def test_gaps_are_filled_from_the_nearest_bin() -> None:
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(MelotteValueError, match=r"\(n_stars, 7\)"):
         rich_features(np.zeros((3, 6)), [0, 3])
+    with pytest.raises(MelotteValueError, match="there are 1 lists"):
+        rich_features(np.zeros((3, 7)), [0, 3], dr2=[True, False])
     with pytest.raises(MelotteValueError, match="rise from 0 to 3"):
         rich_features(np.zeros((3, 7)), [0, 2])
