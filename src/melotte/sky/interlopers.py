@@ -53,15 +53,11 @@ class Environment:
         Clustering over that of linear theory.
     random_motion : float, km/s
         One-dimensional, of haloes about their infall, at redshift 0.117.
-    density_scatter : float
-        Of ln(density of the clustered haloes) between clusters, beyond Poisson noise; the mean
-        density is kept.
     """
 
     log_lowest_mass: float = 12.0
-    correlation_boost: float = 2.0
+    correlation_boost: float = 1.7
     random_motion: float = 250.0
-    density_scatter: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -142,10 +138,7 @@ class Surroundings:
         total = flat + statistics.correlation_along(half_length) - along_inner
         growth = statistics.growth(redshift)
         rate = self._clustered.density(redshift) * bias * area * total * growth**2
-        scatter = self.environment.density_scatter
-        normal = torch.randn(rate.shape, generator=generator, device=rate.device)
-        uneven = torch.exp(scatter * normal - 0.5 * scatter**2)
-        rate = rate * self.environment.correlation_boost * uneven
+        rate = rate * self.environment.correlation_boost
         near, clustered = self._in_cylinders(rate, radius, half_length, generator)
         depth, keep = self._clustered_depth(
             clustered[:, :2].square().sum(-1), inner[near], flat[near], total[near],

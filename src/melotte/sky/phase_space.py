@@ -76,9 +76,9 @@ class Dynamics:
     concentration_scatter: float = 0.13
     outer_radius: float = 1.3
     anisotropy: float = 0.2
-    velocity_scale: float = 0.985
-    velocity_slope: float = 0.015
-    velocity_scatter: float = 0.022
+    velocity_scale: float = 0.987
+    velocity_slope: float = 0.013
+    velocity_scatter: float = 0.028
     axis_ratios: tuple[tuple[float, float], tuple[float, float]] = ((0.78, 0.09), (0.62, 0.09))
     velocity_axes: float = 0.35
     subgroup_ratios: tuple[float, float] = (0.04, 0.35)

@@ -1,0 +1,133 @@
+"""How the mock galaxy clusters' velocity dispersions scale with mass, beside the published mocks.
+
+Regresses log sigma on log M200c over a catalogue flat in log mass, and inverts the relation for a
+catalogue that follows the halo mass function from 10^14 to 10^15 Msun/h, as Ho et al. 2019 do.
+Does so for catalogues of true members and with interlopers; prints the time a cluster takes.
+
+    python benchmarks/galaxy_cluster_mock.py [-n 20000] [--seed 1] [--quick]
+    python benchmarks/galaxy_cluster_mock.py --quick --coma SAMPLE --figure phase-space.png
+
+``--coma`` is the Coma sample that RCausticMass ships (galaxycluster/rcausticmass_coma_sample.txt
+in the data folder): mocks of its mass are then drawn beside it in phase space.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from melotte.ragged import Ragged
+from melotte.systems.galaxy_cluster.settings import DataSettings, PriorSettings
+from melotte.systems.galaxy_cluster.simulator import GalaxyClusterSimulator
+from melotte.systems.galaxy_cluster.velocity_dispersion import (
+    DispersionRelation,
+    log_velocity_dispersion,
+)
+
+PUBLISHED = {
+    "pure": (0.3658, 1087.0, 0.0689, 0.1826, 0.027),
+    "contaminated": (0.2412, 1002.5, 0.1038, 0.3691, -0.085),
+}
+"""Slope, sigma15 (km/s), scatter in log sigma; standard deviation and median of the error in
+log M200c: the public notebook of Ho et al. 2019."""
+
+COMA_REDSHIFT = 0.0235
+COMA_LOG_MASS = (15.0, 15.2)
+
+
+def catalogue(
+    n: int, seed: int, contaminated: bool, masses: PriorSettings
+) -> tuple[Tensor, Ragged, float]:
+    """True log masses and galaxies of ``n`` clusters, and milliseconds that each took."""
+    simulator = GalaxyClusterSimulator(DataSettings(contaminated=contaminated, prior=masses))
+    generator = torch.Generator().manual_seed(seed)
+    start = time.perf_counter()
+    halos = simulator.draw(n, generator)
+    galaxies, _ = simulator.observe(halos, generator)
+    return halos.theta[:, 0], galaxies, (time.perf_counter() - start) / n * 1e3
+
+
+def measure(n: int, seed: int, contaminated: bool) -> tuple[list[float], float]:
+    """The five published statistics, and milliseconds a cluster."""
+    flat = PriorSettings(log_m200c=(13.5, 15.3))
+    log_mass, galaxies, spent = catalogue(n, seed, contaminated, flat)
+    relation = DispersionRelation.fit(log_mass, log_velocity_dispersion(galaxies))
+    natural = PriorSettings(log_m200c=(14.0, 15.0), mass_function=True)
+    log_mass, galaxies, _ = catalogue(n, seed + 1, contaminated, natural)
+    error = relation.log_mass(log_velocity_dispersion(galaxies)) - log_mass
+    sigma15 = 10**relation.log_sigma15
+    values = [relation.slope, sigma15, relation.scatter, float(error.std()), float(error.median())]
+    return values, spent
+
+
+def draw_figure(sample: Path, output: Path, seed: int) -> None:
+    """The Coma cluster and five mocks in phase space, member galaxies marked in the mocks."""
+    import matplotlib.pyplot as plt
+
+    settings = DataSettings(
+        prior=PriorSettings(log_m200c=COMA_LOG_MASS),
+        redshift=COMA_REDSHIFT,
+        apertures=("large",),
+        magnitude_limit=17.77,
+        log_stellar_mass_limit=7.5,
+        centrals=True,
+        fibre_separation=55.0,
+    )
+    simulator = GalaxyClusterSimulator(settings)
+    generator = torch.Generator().manual_seed(seed)
+    halos = simulator.draw(5, generator)
+    galaxies, extras = simulator.observe(halos, generator)
+    table = np.loadtxt(sample, skiprows=1)
+    radius = table[:, 1] * 0.7 * (1 + COMA_REDSHIFT)
+    inside = (radius < 2.3) & (np.abs(table[:, 2]) < 3785)
+    panels = plt.subplots(2, 3, figsize=(11, 6), sharex=True, sharey=True)[1].ravel()
+    panels[0].scatter(radius[inside], table[inside, 2], s=2, color="k")
+    panels[0].set_title(f"Coma, {inside.sum()} galaxies")
+    for number, panel in enumerate(panels[1:]):
+        velocity, distance, _, member = galaxies[number].numpy().T
+        colours = np.where(member > 0, "k", "tab:red")
+        panel.scatter(distance, velocity, s=2, c=colours)
+        mass = float(halos.theta[number, 0])
+        panel.set_title(f"mock, log M = {mass:.2f}, {int(extras['n_galaxies'][number])} galaxies")
+    for panel in panels[3:]:
+        panel.set_xlabel("projected radius (comoving Mpc/h)")
+    for panel in panels[::3]:
+        panel.set_ylabel("velocity (km/s)")
+    plt.tight_layout()
+    plt.savefig(output, dpi=90)
+
+
+def main() -> None:
+    """Print the table; draw the figure if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("-n", type=int, default=20_000, help="clusters in each catalogue")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="2000 clusters a catalogue")
+    parser.add_argument("--coma", type=Path, help="the Coma sample of RCausticMass")
+    parser.add_argument("--figure", type=Path, help="where to draw Coma beside mocks")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    n = 2000 if options.quick else options.n
+    print(f"{n} clusters in each catalogue")
+    print(f"{'':24s}{'slope':>8s}{'sigma15':>9s}{'scatter':>9s}{'std':>8s}{'median':>8s}{'ms':>7s}")
+    for name, published in PUBLISHED.items():
+        values, spent = measure(n, options.seed, name == "contaminated")
+        for label, row, end in (
+            (f"{name}, here", values, f"{spent:7.2f}"),
+            (f"{name}, published", published, ""),
+        ):
+            slope, sigma15, scatter, spread, median = row
+            print(
+                f"{label:24s}{slope:8.4f}{sigma15:9.0f}{scatter:9.4f}{spread:8.4f}{median:8.3f}{end}"
+            )
+    if options.coma and options.figure:
+        draw_figure(options.coma, options.figure, options.seed)
+
+
+if __name__ == "__main__":
+    main()
