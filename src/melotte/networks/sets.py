@@ -137,5 +137,32 @@ def segment_mean(values: Tensor, index: Tensor, counts: Tensor) -> Tensor:
     return total / counts.clamp(min=1)[:, None]
 
 
+def segment_quantiles(values: Tensor, offsets: Tensor, levels: tuple[float, ...]) -> Tensor:
+    """Quantiles of each set, the nearest rank; NaN for an empty set.
+
+    Parameters
+    ----------
+    values : Tensor, shape (n_elements,)
+    offsets : Tensor of int64, shape (n_sets + 1,)
+    levels : tuple of float in [0, 1]
+
+    Returns
+    -------
+    Tensor, shape (n_sets, n_levels)
+    """
+    counts = offsets.diff()
+    if not len(values):
+        return values.new_full((len(counts), len(levels)), torch.nan)
+    sets = torch.arange(len(counts), device=values.device)
+    index = torch.repeat_interleave(sets, counts, output_size=len(values))
+    order = torch.argsort(values)
+    order = order[torch.argsort(index[order], stable=True)]
+    ordered = values[order]
+    level = values.new_tensor(levels)
+    rank = (level * (counts[:, None] - 1).clamp(min=0)).round().long()
+    position = (offsets[:-1, None] + rank).clamp(max=len(values) - 1)
+    return torch.where(counts[:, None] > 0, ordered[position], torch.nan)
+
+
 def _two_layers(n_in: int, width: int, n_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(n_in, width), nn.GELU(), nn.Linear(width, n_out))

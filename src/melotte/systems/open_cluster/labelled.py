@@ -160,7 +160,8 @@ def augmented(batch: Batch, settings: AugmentationSettings, generator: torch.Gen
     data["stars"] = Ragged(values, stars.offsets).where(keep)
     data["n_listed"] = data["stars"].counts.to(values.dtype)
     noise = _heavy_tailed(labels.shape, generator)
-    shift = settings.label_noise * batch.targets["label_scatter"] * noise
+    scale = labels.new_tensor(settings.label_noise)
+    shift = scale * batch.targets["label_scatter"] * noise
     noisy = labels + shift
     noisy[..., 2] = labels[..., 2] * torch.exp(shift[..., 2])
     observation = replace(batch.observation, data=data)

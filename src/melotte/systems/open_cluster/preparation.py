@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from melotte.networks.sets import segment_mean
+from melotte.networks.sets import segment_mean, segment_quantiles
 from melotte.ragged import Ragged, offsets_of
 from melotte.systems.base import Field, Observation
 from melotte.telescope.gaia import RELEASES
@@ -219,33 +219,6 @@ def summaries(observation: Observation, max_stars: int) -> Tensor:
         ],
         -1,
     )
-
-
-def segment_quantiles(values: Tensor, offsets: Tensor, levels: tuple[float, ...]) -> Tensor:
-    """Quantiles of each set, the nearest rank; NaN for an empty set.
-
-    Parameters
-    ----------
-    values : Tensor, shape (n_elements,)
-    offsets : Tensor of int64, shape (n_sets + 1,)
-    levels : tuple of float in [0, 1]
-
-    Returns
-    -------
-    Tensor, shape (n_sets, n_levels)
-    """
-    counts = offsets.diff()
-    if not len(values):
-        return values.new_full((len(counts), len(levels)), torch.nan)
-    sets = torch.arange(len(counts), device=values.device)
-    index = torch.repeat_interleave(sets, counts, output_size=len(values))
-    order = torch.argsort(values)
-    order = order[torch.argsort(index[order], stable=True)]
-    ordered = values[order]
-    level = values.new_tensor(levels)
-    rank = (level * (counts[:, None] - 1).clamp(min=0)).round().long()
-    position = (offsets[:-1, None] + rank).clamp(max=len(values) - 1)
-    return torch.where(counts[:, None] > 0, ordered[position], torch.nan)
 
 
 def _sequence_scatter(g: Tensor, colour: Tensor, offsets: Tensor) -> Tensor:

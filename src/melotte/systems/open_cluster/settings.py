@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from melotte.engine.settings import Settings
 from melotte.parameters import Parameter
 
 Interval = tuple[float, float]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+Scales = tuple[NotNegative, NotNegative, NotNegative, NotNegative]
+
+
+def _as_four(value: Any) -> Any:
+    """One number stands for all four parameters."""
+    return (value,) * 4 if isinstance(value, int | float) else value
 
 
 class PriorSettings(Settings):
@@ -61,9 +70,10 @@ class AugmentationSettings(Settings):
         Largest A_V added; the reddened stars that pass the list's faint limit leave it.
     distance_shift : mag, >= 0
         Largest distance modulus added, likewise.
-    label_noise : float, >= 0
-        Noise added to labels, in units of the scatter of their catalogue (from how much the
-        catalogues disagree).
+    label_noise : (float, float, float, float), >= 0
+        Noise added to log_age, extinction_v, log distance and metallicity, in units of the
+        scatter of their catalogue (from how much the catalogues disagree); one number stands for
+        all four.
     """
 
     kept_stars: Interval = (0.35, 1.0)
@@ -71,7 +81,7 @@ class AugmentationSettings(Settings):
     error_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     extinction_shift: Annotated[float, Field(ge=0, le=3)] = 0.0
     distance_shift: Annotated[float, Field(ge=0, le=5)] = 0.0
-    label_noise: Annotated[float, Field(ge=0)] = 0.5
+    label_noise: Annotated[Scales, BeforeValidator(_as_four)] = (0.35, 0.35, 0.35, 0.35)
 
 
 class DataSettings(Settings):
