@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,6 @@ from melotte.errors import MelotteFileError, MelotteValueError
 
 if TYPE_CHECKING:
     from melotte.systems.base import System
-
-SYSTEMS = ("open-cluster",)
 
 
 class Preset(Settings):
@@ -98,19 +96,39 @@ def build_system(preset: Preset | Mapping[str, Any]) -> System:
     """
     if not isinstance(preset, Preset):
         preset = validated(preset, str(preset.get("name", "?")))
-    if preset.system == "open-cluster":
-        from melotte.systems.open_cluster.settings import DataSettings, ModelSettings
-        from melotte.systems.open_cluster.system import OpenCluster
+    if preset.system not in _BUILDERS:
+        raise MelotteValueError(
+            f"preset {preset.name}: system {preset.system!r} is unknown; "
+            f"known: {', '.join(SYSTEMS)}"
+        )
+    try:
+        return _BUILDERS[preset.system](preset.data, preset.model)
+    except MelotteValueError as error:
+        raise MelotteValueError(f"preset {preset.name}: {error}") from error
 
-        try:
-            data = DataSettings.parse(preset.data, "data")
-            model = ModelSettings.parse(preset.model, "model")
-        except MelotteValueError as error:
-            raise MelotteValueError(f"preset {preset.name}: {error}") from error
-        return OpenCluster(data, model)
-    raise MelotteValueError(
-        f"preset {preset.name}: system {preset.system!r} is unknown; known: {', '.join(SYSTEMS)}"
-    )
+
+def _open_cluster(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
+    from melotte.systems.open_cluster.settings import DataSettings, ModelSettings
+    from melotte.systems.open_cluster.system import OpenCluster
+
+    return OpenCluster(DataSettings.parse(data, "data"), ModelSettings.parse(model, "model"))
+
+
+def _branco_ferraz(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
+    from melotte.systems.branco_ferraz.settings import DataSettings, model_settings
+    from melotte.systems.branco_ferraz.system import BrancoFerraz
+
+    return BrancoFerraz(DataSettings.parse(data, "data"), model_settings(model, "model"))
+
+
+_BUILDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], System]] = {
+    "open-cluster": _open_cluster,
+    "branco-ferraz": _branco_ferraz,
+}
+"""What builds a system from its sections of a preset; a system's modules load when it is built."""
+
+SYSTEMS = tuple(_BUILDERS)
+"""Names of the systems."""
 
 
 def _read(source: str | Path) -> tuple[dict[str, Any], str]:
