@@ -170,6 +170,12 @@ def infer(
     prior: Annotated[Path | None, typer.Option(help="YAML file of priors to reweight by.")] = None,
     compare: Annotated[Path | None, typer.Option(help="Table of literature values.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for figures of each object.")] = None,
+    stars: Annotated[
+        Path | None, typer.Option(help="Table of the stars: binaries, stragglers, masses.")
+    ] = None,
+    predictive: Annotated[
+        bool, typer.Option("--predictive", help="Check that each fit looks like the data.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Device = "auto",
     json_rows: Annotated[bool, typer.Option("--json", help="Also print the rows as JSON.")] = False,
@@ -191,6 +197,8 @@ def infer(
         prior=prior,
         compare=compare,
         figures=figures,
+        stars=stars,
+        predictive=predictive,
         seed=seed,
         device=device,
         json_rows=json_rows,

@@ -11,6 +11,7 @@ from melotte.engine.random import keyed_generator
 INFERENCE_STREAM = 16
 PRIOR_STREAM = 17
 EVALUATION_STREAM = 18
+PREDICTIVE_STREAM = 19
 
 
 def object_generator(

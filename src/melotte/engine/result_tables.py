@@ -93,9 +93,27 @@ def write_result_table(result: InferenceResult, path: str | Path) -> Path:
     MelotteFileError
         When the file cannot be written.
     """
+    return write_table(result_table(result), path)
+
+
+def write_table(table: Table, path: str | Path) -> Path:
+    """Write any table in the formats of result tables, provenance in ``meta["melotte"]``.
+
+    Parameters
+    ----------
+    table : astropy Table
+        Columns of numbers and texts.
+    path : path
+        As :func:`write_result_table` takes it.
+
+    Raises
+    ------
+    MelotteValueError, MelotteFileError
+        As :func:`write_result_table` does.
+    """
     path = Path(path)
     encode = _format(path, _ENCODERS)
-    write_atomically(path, encode(result_table(result)))
+    write_atomically(path, encode(table))
     return path
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from melotte import api
-from melotte.engine.result_tables import check_result_path, check_samples_path
+from melotte.engine.result_tables import check_result_path, check_samples_path, write_table
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.flags import Flag
 from melotte.systems.base import Observation, RowError
@@ -44,6 +44,8 @@ class InferenceRequest:
     prior: Path | None = None
     compare: Path | None = None
     figures: Path | None = None
+    stars: Path | None = None
+    predictive: bool = False
     seed: int = 0
     device: str = "auto"
     json_rows: bool = False
@@ -76,12 +78,16 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
             "--samples N and --samples-file FILE go together: how many, and where to"
         )
     _check_folder(request.figures)
+    if request.stars is not None:
+        check_result_path(request.stars)
     model = api.load(request.model, request.device)
+    _check_star_options(model, request)
     drawn: list[Observation] = []
-    n_kept = max(request.samples, FIGURE_SAMPLES if request.figures else 0)
+    remembers = bool(request.figures or request.stars or request.predictive)
+    n_kept = max(request.samples, FIGURE_SAMPLES if remembers else 0)
     result = api.infer_observations(
         model,
-        _remembered(_entries(model, request), drawn if request.figures else None),
+        _remembered(_entries(model, request), drawn if remembers else None),
         samples=n_kept,
         seed=request.seed,
         prior=request.prior,
@@ -90,11 +96,16 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     joined = None
     if request.compare is not None:
         joined = api.compare(result.table(), request.compare)
+    lines: list[str] = []
+    if request.stars is not None or request.predictive:
+        result, lines = _with_star_products(model, result, drawn, request)
     result.write(request.output)
     if request.samples_file is not None and result.samples is not None:
         asked = replace(result, samples=result.samples[:, : request.samples])
         asked.write_samples(request.samples_file)
     for line in summary_lines(result, request.output):
+        echo(line)
+    for line in lines:
         echo(line)
     if joined is not None:
         for line in comparison_lines(joined, str(request.compare)):
@@ -168,14 +179,12 @@ def write_figures(
     folder.mkdir(parents=True, exist_ok=True)
     if result.samples is None:
         return 0
-    rows = {name: row for row, name in enumerate(result.ids)}
     names = [parameter.name for parameter in result.parameters]
     units = [parameter.unit for parameter in result.parameters]
     n_drawn = 0
-    for name, draw in _diagrams(model, observations):
-        samples = result.samples[rows[name]]
-        if n_drawn >= MOST_FIGURES or not np.isfinite(samples).all():
-            continue
+    for name, samples, draw in _diagrams(model, result, observations):
+        if n_drawn >= MOST_FIGURES:
+            break
         stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
         draw(samples, names, units).savefig(folder / f"{stem}_diagram.png", dpi=130)
         corner_figure(samples, names, units).savefig(folder / f"{stem}_corner.png", dpi=110)
@@ -184,21 +193,62 @@ def write_figures(
 
 
 def _diagrams(
-    model: Model, observations: list[Observation]
-) -> Iterator[tuple[str, Callable[..., Figure]]]:
-    """Names of the objects, and what draws each one's diagram from its samples."""
+    model: Model, result: InferenceResult, observations: list[Observation]
+) -> Iterator[tuple[str, Any, Callable[..., Figure]]]:
+    """Names and samples of the objects, and what draws each one's diagram from its samples."""
     if model.system.name != "open-cluster":
         return
     from functools import partial
 
     from melotte.report.cluster_diagrams import cluster_figure
+    from melotte.report.cluster_stars import classified, is_physical, member_lists
 
-    for observation in observations:
-        stars: Any = observation.data["stars"]
-        releases: Any = observation.data["release"]
-        for i, name in enumerate(observation.ids):
-            release = "DR2" if releases[i] > 0.5 else "EDR3"
-            yield name, partial(cluster_figure, name, stars[i].numpy(), release=release)
+    samples: Any = result.samples
+    for members in member_lists(result, observations):
+        # Values as a catalogue gives them need not go with our isochrones: no classes then.
+        physical = is_physical(result, members.row)
+        found = classified(model, result, members) if physical else None
+        yield (
+            members.name,
+            samples[members.row],
+            partial(
+                cluster_figure, members.name, members.stars, release=members.release, found=found
+            ),
+        )
+
+
+def _check_star_options(model: Model, request: InferenceRequest) -> None:
+    from melotte.report.cluster_stars import require_open_clusters
+
+    for option, asked in (("--stars", request.stars), ("--predictive", request.predictive)):
+        if asked:
+            require_open_clusters(model.system.name, option, request.values_as)
+
+
+def _with_star_products(
+    model: Model,
+    result: InferenceResult,
+    observations: list[Observation],
+    request: InferenceRequest,
+) -> tuple[InferenceResult, list[str]]:
+    """The result with columns of the stars and of the check; lines for a person.
+
+    The table of stars is written too, where one was asked for.
+    """
+    from melotte.report import cluster_stars
+
+    lists = list(cluster_stars.member_lists(result, observations))
+    lines: list[str] = []
+    if request.predictive:
+        result = cluster_stars.with_predictive(model, result, lists, request.seed)
+        lines.extend(cluster_stars.predictive_lines(result))
+    if request.stars is not None:
+        found = cluster_stars.all_classified(model, result, lists)
+        write_table(cluster_stars.star_table(result, lists, found), request.stars)
+        result = cluster_stars.with_counts(result, lists, found)
+        lines.extend(cluster_stars.summary_lines(lists, found))
+        lines.append(f"  table of stars: {request.stars}")
+    return result, lines
 
 
 def _entries(model: Model, request: InferenceRequest) -> Iterator[Observation | RowError]:
@@ -210,6 +260,8 @@ def _entries(model: Model, request: InferenceRequest) -> Iterator[Observation | 
     }
     if request.values_as is not None:
         options["values_as"] = request.values_as
+    if request.stars is not None:
+        options["source_id"] = True
     return model.system.read(request.inputs, options)
 
 

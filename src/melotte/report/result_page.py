@@ -14,6 +14,10 @@ from melotte.flags import MEANING, Flag, decode_flags
 from melotte.report.page import PageFigure, PageTable, Section
 
 MOST_ROWS = 200
+WORST_FITS = 20
+POOR_FIT = 0.01
+STAR_COUNTS = ("n_single", "n_binaries", "n_blue_stragglers", "n_off_sequence")
+"""Columns that ``infer --stars`` adds to a result."""
 
 
 def result_sections(path: Path) -> tuple[list[Section], dict[str, Any]]:
@@ -40,7 +44,12 @@ def result_sections(path: Path) -> tuple[list[Section], dict[str, Any]]:
             f"{path}: is no result table; needs id, NAME_16, NAME_50, NAME_84 and flags, "
             f"found {', '.join(table.colnames[:8])}"
         )
-    sections = [flag_section(table), distribution_section(table, names), rows_section(table, names)]
+    sections = [flag_section(table), distribution_section(table, names)]
+    if STAR_COUNTS[0] in table.colnames:
+        sections.append(star_section(table))
+    if "predictive_p" in table.colnames:
+        sections.append(predictive_section(table))
+    sections.append(rows_section(table, names))
     return sections, dict(table.meta.get("melotte", {}))
 
 
@@ -55,6 +64,52 @@ def flag_section(table: Any) -> Section:
     ]
     text = [f"{len(table)} objects, {clean} without a flag."]
     return Section("Flags", text, PageTable(["flag", "rows", "meaning"], rows) if rows else None)
+
+
+def star_section(table: Any) -> Section:
+    """How many binaries and blue-straggler candidates each cluster has; the most first."""
+    names = [name for name in STAR_COUNTS if name in table.colnames]
+    counts = np.stack([np.asarray(table[name], dtype=int) for name in names], -1)
+    candidates = counts[:, [n != "n_single" for n in names]].sum(1)
+    order = np.lexsort((np.arange(len(table)), -candidates))[:MOST_ROWS]
+    rows = [[str(table["id"][i]), *(str(n) for n in counts[i])] for i in order]
+    total = ", ".join(
+        f"{int(n)} {_in_words(name)}" for name, n in zip(names, counts.sum(0), strict=True)
+    )
+    text = [f"All clusters: {total}."]
+    if len(table) > MOST_ROWS:
+        text.append(f"The {MOST_ROWS} clusters with the most candidates.")
+    header = ["id", *(_in_words(name) for name in names)]
+    return Section("Stars", text, PageTable(header, rows))
+
+
+def predictive_section(table: Any) -> Section:
+    """How well lists replicated from the posterior look like the real ones; the worst fits."""
+    p = np.asarray(table["predictive_p"], dtype=float)
+    known = p[np.isfinite(p)]
+    figure = Figure(figsize=(4.6, 2.8), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(known, bins=20, range=(0, 1), color="#3b6ea5")
+    axes.axhline(len(known) / 20, color="#c8472b", lw=1, ls="--")
+    axes.set_xlabel("predictive p-value")
+    axes.set_ylabel("clusters")
+    order = [i for i in np.argsort(p, kind="stable") if np.isfinite(p[i])][:WORST_FITS]
+    rows = [[str(table["id"][i]), f"{p[i]:.4f}", str(table["predictive_worst"][i])] for i in order]
+    text = [
+        f"{int((known < POOR_FIT).sum())} of {len(known)} fits have p below {POOR_FIT}: lists "
+        "simulated from their posteriors do not look like the real ones. The worst:"
+    ]
+    caption = "Predictive p-values; the line is what right fits would give."
+    return Section(
+        "Does the fit look like the data?",
+        text,
+        PageTable(["id", "p", "worst statistic"], rows),
+        [PageFigure(figure, caption, "histogram of predictive p-values")],
+    )
+
+
+def _in_words(name: str) -> str:
+    return name.removeprefix("n_").replace("_", " ")
 
 
 def distribution_section(table: Any, names: list[str]) -> Section:

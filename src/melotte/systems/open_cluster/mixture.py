@@ -36,6 +36,9 @@ STRAGGLER_RANGE = (-3.0, 0.5)
 STRAGGLER_GAP = 0.05
 """How much bluer than the turn-off a straggler is at least, mag."""
 ZERO_AGE_MARGIN = 0.08
+LENIENCE = (2.0, 1.0, 3.0)
+"""How many times wider than the mocks' the priors of the offsets are: real pre-main-sequence and
+cool stars miss the models by more, and the shape of the whole sequence tells it."""
 REDDENING_SCATTERS = (0.0, 0.03, 0.06, 0.1, 0.16, 0.25, 0.4)
 """Trial standard deviations of A_V from star to star, mag."""
 PRIOR_COUNTS = np.array([5.0, 3.0, 3.0, 0.5])
@@ -123,7 +126,7 @@ class Mixture:
         floor = settings.colour_zero_point, settings.magnitude_zero_point
         self.variance = cmd_errors(stars, release) ** 2 + np.maximum(floor, 1e-3) ** 2
         width = (*floor, settings.cool_star_slope)
-        self.precision = np.diag(1 / np.maximum(width, 1e-4) ** 2)
+        self.precision = np.diag(1 / np.maximum(np.multiply(LENIENCE, width), 1e-4) ** 2)
         low, high = self.place.min(0), self.place.max(0)
         self.area = float(np.prod(high - low + (0.5, 1.0)))
         weight = np.ones(len(RATIOS))
@@ -211,10 +214,10 @@ class Mixture:
         points = self.sequences.points
         a, b = points[:, :, :-1], points[:, :, 1:]
         cool = self.sequences.cool[:, :, :-1]
-        reach = 3.7 * np.sqrt(self.variance + self._reddening_variance()) + (0.06, 0.12)
+        reach = 3.7 * np.sqrt(self.variance + self._reddening_variance()) + (0.08, 0.12)
         low, high = np.minimum(a, b), np.maximum(a, b)
-        low[..., 0] -= 0.2 * cool
-        high[..., 0] += 0.2 * cool
+        low[..., 0] -= 0.4 * cool
+        high[..., 0] += 0.4 * cool
         n = len(points)
         low, high = low.reshape(n, 1, -1, 2), high.reshape(n, 1, -1, 2)
         near = np.ones((n, len(self.place), low.shape[2]), dtype=bool)

@@ -13,6 +13,7 @@ from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.io.cluster_labels import ClusterLabels
 from melotte.parameters import Parameter, Prior
+from melotte.ragged import Ragged
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
 from melotte.systems.open_cluster import labelled, preparation
 from melotte.systems.open_cluster.network import ClusterNetwork
@@ -102,7 +103,8 @@ class OpenCluster:
         options : mapping
             ``column``: mapping of our names to the table's; ``group_by``: column that names the
             cluster; ``release``: ``"DR2"``, ``"EDR3"`` or ``"DR3"``; ``min_probability``: float;
-            ``values_as``: whose values are asked for, see :meth:`sources`.
+            ``values_as``: whose values are asked for, see :meth:`sources`; ``source_id``: whether
+            the observations carry the stars' identifiers (Ragged of int64, -1 where unknown).
 
         Yields
         ------
@@ -117,7 +119,9 @@ class OpenCluster:
         """
         from melotte.io.gaia_members import RejectedCluster, read_members
 
-        columns = {name: value for name, value in options.items() if name != "values_as"}
+        ours = ("values_as", "source_id")
+        columns = {name: value for name, value in options.items() if name not in ours}
+        with_ids = bool(options.get("source_id"))
         sources = self.sources(options.get("values_as"))
         waiting: list[Any] = []
         for entry in read_members(source, **columns):
@@ -126,10 +130,10 @@ class OpenCluster:
                 continue
             waiting.append(entry)
             if len(waiting) == READ_BATCH:
-                yield from self._asked(waiting, sources)
+                yield from self._asked(waiting, sources, with_ids)
                 waiting = []
         if waiting:
-            yield from self._asked(waiting, sources)
+            yield from self._asked(waiting, sources, with_ids)
 
     def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
         """Counts, magnitudes, colours, parallax and scatter of each list."""
@@ -186,9 +190,15 @@ class OpenCluster:
             self._simulators[device] = ClusterSimulator(self.data, device)
         return self._simulators[device]
 
-    def _asked(self, lists: list[Any], sources: tuple[int, ...]) -> Iterator[Observation]:
+    def _asked(
+        self, lists: list[Any], sources: tuple[int, ...], with_ids: bool
+    ) -> Iterator[Observation]:
         """The lists, once for each source that is asked for."""
         observation = self._observation(lists)
+        if with_ids:
+            identifiers = Ragged.pack([torch.as_tensor(one.source_id) for one in lists])
+            data = dict(observation.data) | {"source_id": identifiers}
+            observation = replace(observation, data=data)
         if sources == (0,):
             yield observation
             return
