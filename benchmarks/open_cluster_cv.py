@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from open_cluster_catalogues import LabelledClusters, read_catalogues, together
-from open_cluster_methods import LEVELS, METHODS, N_TARGETS, SOURCE, Method, Predictions
+from open_cluster_methods import CLASSICAL, LEVELS, N_TARGETS, SOURCE, Method, Predictions
+from open_cluster_networks import NETWORKS
 
 from melotte.engine.coverage import interval_coverage
 from melotte.engine.json_values import plain_json
@@ -36,11 +37,15 @@ from melotte.io.cluster_labels import TARGETS
 
 Array = NDArray[np.float64]
 
+METHODS = CLASSICAL | NETWORKS
+"""Methods by name, in the order of the table."""
 NAMES = TARGETS[:N_TARGETS]
 LEAST = 30
 """Clusters without which a catalogue is not scored."""
 AGE_RANGES = ((6.0, 7.5), (7.5, 8.2), (8.2, 8.8), (8.8, 10.3))
 PIT_BINS = 10
+STORED_SOURCE = "source "
+MIDDLE = int(np.searchsorted(LEVELS, 0.5))
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,22 @@ class OutOfFold:
         Mean over folds.
     seconds_per_cluster : float
         Mean over folds.
+    by_source : dict of str to array (n, n_levels, 3)
+        Quantiles as each catalogue would give them.
     """
 
     estimate: Array
     quantiles: Array | None
     seconds_to_train: float
     seconds_per_cluster: float
+    by_source: dict[str, Array] = field(default_factory=dict)
+
+    def for_source(self, source: str, chosen: NDArray[np.int64]) -> tuple[Array, Array | None]:
+        """Estimate and quantiles of some lists that are scored against a catalogue."""
+        if source in self.by_source:
+            quantiles = self.by_source[source][chosen]
+            return quantiles[:, MIDDLE], quantiles
+        return self.estimate[chosen], None if self.quantiles is None else self.quantiles[chosen]
 
 
 def out_of_fold(
@@ -79,6 +94,7 @@ def out_of_fold(
     allowed = np.where(lists.dr2, "DR2" in method.releases, "EDR3" in method.releases)
     estimate = np.full((len(lists), N_TARGETS), np.nan)
     quantiles: Array | None = None
+    by_source: dict[str, Array] = {}
     done: list[Predictions] = []
     for fold in np.unique(folds):
         test = np.flatnonzero(folds == fold)
@@ -90,6 +106,11 @@ def out_of_fold(
             if quantiles is None:
                 quantiles = np.full((len(lists), len(LEVELS), N_TARGETS), np.nan)
             quantiles[test] = found.quantiles
+        for source, values in found.by_source.items():
+            whole = by_source.setdefault(
+                source, np.full((len(lists), len(LEVELS), N_TARGETS), np.nan)
+            )
+            whole[test] = values
         done.append(found)
         print(f"  fold {fold}: {found.seconds_to_train:.1f} s to train", file=sys.stderr)
     return OutOfFold(
@@ -97,6 +118,7 @@ def out_of_fold(
         quantiles,
         float(np.mean([one.seconds_to_train for one in done])),
         float(np.mean([one.seconds_per_cluster for one in done])),
+        by_source,
     )
 
 
@@ -125,12 +147,19 @@ def cached(
                 stored.get("quantiles"),
                 float(stored["seconds_to_train"]),
                 float(stored["seconds_per_cluster"]),
+                {
+                    key.removeprefix(STORED_SOURCE): stored[key]
+                    for key in stored.files
+                    if key.startswith(STORED_SOURCE)
+                },
             )
     print(name, file=sys.stderr)
     found = out_of_fold(METHODS[name], lists, folds, seed)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         given = {key: value for key, value in vars(found).items() if value is not None}
+        sources = given.pop("by_source")
+        given |= {STORED_SOURCE + source: values for source, values in sources.items()}
         np.savez_compressed(path, **identity, **given)
     return found
 
@@ -192,16 +221,18 @@ def judge(
     enough = [s for s, values in complete.items() if np.isfinite(values[:, 0]).sum() >= LEAST]
     rows: dict[str, Any] = {}
     for name, one in found.items():
-        estimate = one.estimate[chosen]
         row: dict[str, Any] = {
             "title": METHODS[name].title,
             "seconds_to_train": one.seconds_to_train,
             "seconds_per_cluster": one.seconds_per_cluster,
-            "sources": {source: scores(estimate, complete[source]) for source in enough},
+            "sources": {},
         }
-        if one.quantiles is not None:
-            quantiles = one.quantiles[chosen]
-            row["calibration"] = {s: calibration(quantiles, complete[s]) for s in enough}
+        for source in enough:
+            own, quantiles = one.for_source(source, chosen)
+            row["sources"][source] = scores(own, complete[source])
+            if quantiles is not None:
+                entry = row.setdefault("calibration", {})
+                entry[source] = calibration(quantiles, complete[source])
         rows[name] = row
     if SOURCE not in enough:
         raise MelotteValueError(f"fewer than {LEAST} {release} clusters have labels of {SOURCE}")

@@ -1,15 +1,15 @@
 """Methods of the cross-validation of real open clusters: each learns from a fold's training set.
 
 A method is a function ``fit_predict(train, test, seed) -> Predictions``. It may use any label of
-``train`` and nothing of ``test`` but the lists. :data:`METHODS` names them all, in the order of
-the table; to add one, write its function and name it there.
+``train`` and nothing of ``test`` but the lists. Those that need no training of networks are
+:data:`CLASSICAL`; ``open_cluster_networks.py`` has the others.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -53,12 +53,16 @@ class Predictions:
         Of this fold, features of the training lists included.
     seconds_per_cluster : float
         From the list to the estimate.
+    by_source : dict of str to array (n, n_levels, 3)
+        Quantiles as each catalogue would give them, for methods that can tell catalogues apart;
+        these are then scored against that catalogue, in place of the ones above.
     """
 
     estimate: Array
     quantiles: Array | None
     seconds_to_train: float
     seconds_per_cluster: float
+    by_source: Mapping[str, Array] = field(default_factory=dict)
 
 
 FitPredict = Callable[[LabelledClusters, Observation, int], Predictions]
@@ -162,7 +166,7 @@ def _boosting_and_networks(seed: int, names: tuple[str, ...]) -> Regressor:
     return Average([Boosting(seed), NetworkEnsemble(seed)])
 
 
-METHODS: dict[str, Method] = {
+CLASSICAL: dict[str, Method] = {
     "parallax": Method(by_features(_parallax), "parallax alone", baseline=True),
     "boosting": Method(by_features(_boosting), "boosting", baseline=True),
     "boosting-mlp": Method(by_features(_boosting_and_networks), "boosting + MLP", baseline=True),
