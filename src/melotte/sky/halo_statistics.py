@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LOG_MASS_STEP = 0.02
-HIGHEST_LOG_MASS = 15.8
+LOG_MASSES = np.arange(11.0, 15.8 + 1e-6, LOG_MASS_STEP)
+"""log10(M200c/(Msun/h)) of the tables."""
+
 REDSHIFT_STEP = 0.05
 RADII = (0.1, 100.0, 512)
 """Lowest and highest radius, comoving Mpc/h, of the correlation function, and how many."""
@@ -62,8 +65,9 @@ class HaloStatistics:
         self.cosmology = cosmology
         self.device = torch.device(device)
         self._nodes = np.linspace(low, high, 1 + math.ceil((high - low) / REDSHIFT_STEP - 1e-9))
-        self._log_mass = np.arange(11.0, HIGHEST_LOG_MASS + 1e-6, LOG_MASS_STEP)
-        density, bias, growth, correlation = _tabulate(cosmology, self._nodes, self._log_mass)
+        self._log_mass = LOG_MASSES
+        density, bias, growth = _tabulate(cosmology, tuple(self._nodes.tolist()))
+        correlation = _correlation_today(cosmology)
         self._density = density
         self._bias = bias
         radius = np.geomspace(*RADII)
@@ -209,13 +213,14 @@ def growth_factor(cosmology: Cosmology, redshift: float) -> float:
         return float(universe.growthFactor(redshift))
 
 
+@lru_cache(maxsize=32)
 def _tabulate(
-    cosmology: Cosmology, redshift: NDArray[np.float64], log_mass: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], ...]:
-    """dn/dlog10(M) and bias (n_nodes, n_masses), growth (n_nodes,), correlation at z = 0."""
+    cosmology: Cosmology, redshift: tuple[float, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """dn/dlog10(M) and bias (n_nodes, n_masses), and growth (n_nodes,)."""
     from colossus.lss import bias, mass_function
 
-    mass = 10.0**log_mass
+    mass = 10.0**LOG_MASSES
     with _colossus(cosmology) as universe:
         density = [
             mass_function.massFunction(mass, z, mdef="200c", model="tinker08", q_out="dndlnM")
@@ -223,13 +228,14 @@ def _tabulate(
         ]
         bias_rows = [bias.haloBias(mass, z, mdef="200c", model="tinker10") for z in redshift]
         growth = [universe.growthFactor(z) for z in redshift]
-        correlation = universe.correlationFunction(np.geomspace(*RADII), 0.0)
-    return (
-        np.array(density) * math.log(10),
-        np.array(bias_rows),
-        np.array(growth),
-        np.maximum(correlation, 0.0),
-    )
+    return np.array(density) * math.log(10), np.array(bias_rows), np.array(growth)
+
+
+@lru_cache(maxsize=32)
+def _correlation_today(cosmology: Cosmology) -> NDArray[np.float64]:
+    """Correlation function of matter at redshift 0, >= 0, at the radii of the tables."""
+    with _colossus(cosmology) as universe:
+        return np.maximum(universe.correlationFunction(np.geomspace(*RADII), 0.0), 0.0)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +20,9 @@ from torch import Tensor
 from melotte.sky.cosmology import Cosmology
 from melotte.sky.halo_statistics import circular_velocity, concentration, virial_radius
 from melotte.sky.lookup_tables import lookup, lookup2d
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CONCENTRATIONS = (1.8, 12.0, 52)
 """Range and number of halo concentrations in the table of dispersions; others are clamped."""
@@ -126,9 +131,8 @@ class PhaseSpace:
         self.cosmology = cosmology
         self.device = torch.device(device)
         self._radius_of_mass, self._root_step = inverse_nfw_table(self.device)
-        self._dispersion = dispersion_table(
-            dynamics.tracer_concentration, dynamics.anisotropy, self.device
-        )
+        table = dispersion_table(dynamics.tracer_concentration, dynamics.anisotropy)
+        self._dispersion = torch.as_tensor(table, dtype=torch.float32, device=self.device)
 
     def haloes(
         self,
@@ -316,7 +320,8 @@ def inverse_nfw_table(device: torch.device) -> tuple[Tensor, float]:
     return torch.as_tensor(table, dtype=torch.float32, device=device), float(root[1])
 
 
-def dispersion_table(ratio: float, anisotropy: float, device: torch.device) -> Tensor:
+@lru_cache(maxsize=8)
+def dispersion_table(ratio: float, anisotropy: float) -> NDArray[np.float64]:
     """Radial dispersion over V200c of tracers in NFW haloes, (n_concentrations, n_radii).
 
     The Jeans equation for constant anisotropy beta has the solution
@@ -340,7 +345,7 @@ def dispersion_table(ratio: float, anisotropy: float, device: torch.device) -> T
         )
         pressure = (inward[-1] - inward) / (tracer * grid ** (2 * anisotropy))
         rows.append(np.sqrt(np.interp(np.log(at), log_grid, pressure)))
-    return torch.as_tensor(np.array(rows), dtype=torch.float32, device=device)
+    return np.array(rows)
 
 
 def random_directions(n: int, generator: torch.Generator) -> Tensor:

@@ -304,8 +304,11 @@ class GalaxyClusterSimulator:
             velocity = recentred_velocity(velocity, owner, keep, halos.velocity_cut)
         if data.contaminated:
             keep &= velocity.abs() < halos.velocity_cut[owner]
-        columns = torch.stack([velocity, radius, table[:, 4], table[:, 5]], 1)[keep]
-        return _packed(columns, owner[keep], n)
+        columns = torch.stack([velocity, radius, table[:, 4], table[:, 5]], 1)
+        kept = torch.nonzero(keep)[:, 0]
+        # Members come first in the table: the order must not tell them from interlopers.
+        kept = kept[torch.randperm(len(kept), generator=generator, device=self.device)]
+        return _packed(columns[kept], owner[kept], n)
 
     def _comoving(self, redshift: Tensor) -> Tensor:
         """Comoving length of one Mpc/h in the unit of the catalogue."""
