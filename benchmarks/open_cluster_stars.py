@@ -1,8 +1,9 @@
-"""How well binaries, blue stragglers and masses are found, on lists whose stars are known.
+"""How well binaries, blue stragglers and masses are found, and wrong fits, on known lists.
 
-Draws clusters over a range of ages, extinctions, distances and sizes; posterior samples scatter
-about the truth as a real posterior does (along an isochrone that still fits). Prints completeness
-and purity of each class, the error of masses and mass ratios, and the time a cluster takes.
+Draws clusters over a range of ages, extinctions, distances and sizes, measures them with the model
+and classifies their stars under its posterior. Prints completeness and purity of each class, the
+error of masses and mass ratios, and the time a cluster takes; then how often the predictive check
+refuses mocks measured by the model, and lists that no isochrone fits.
 
     python benchmarks/open_cluster_stars.py [-n 60] [--seed 1] [--quick]
 """
@@ -16,7 +17,10 @@ import numpy as np
 import torch
 
 import melotte
-from melotte.systems.open_cluster.known_stars import KnownList, known_list
+from melotte.engine.inference import infer_posterior
+from melotte.systems.base import Observation
+from melotte.systems.open_cluster.known_stars import known_list
+from melotte.systems.open_cluster.preparation import pack_lists
 from melotte.systems.open_cluster.stars import BINARY_RATIO, classify_stars
 
 BINARY, STRAGGLER, OFF = 1, 2, 3
@@ -42,7 +46,7 @@ def measure(model: melotte.Model, n: int, seed: int) -> tuple[list, float]:
             stragglers=3,
             reddening_scatter=rng.choice([0.0, 0.03, 0.1]),
         )
-        samples = posterior_of(model, truth)
+        samples = posterior_of(model, truth.stars, 32)
         start = time.perf_counter()
         found = classify_stars(truth.stars, samples, "EDR3", system.data, grid)
         seconds += time.perf_counter() - start
@@ -50,16 +54,12 @@ def measure(model: melotte.Model, n: int, seed: int) -> tuple[list, float]:
     return pairs, seconds / n
 
 
-def posterior_of(model: melotte.Model, truth: KnownList) -> np.ndarray:
-    """Samples (32, 4) of the model's posterior for a list."""
-    from melotte.engine.inference import infer_posterior
-    from melotte.systems.base import Observation
-    from melotte.systems.open_cluster.preparation import pack_lists
-
-    stars = torch.from_numpy(truth.stars.astype(np.float32))
+def posterior_of(model: melotte.Model, list_stars: np.ndarray, n: int) -> np.ndarray:
+    """Samples (n, 4) of the model's posterior for a list."""
+    stars = torch.from_numpy(list_stars.astype(np.float32))
     observation = Observation(pack_lists([stars], [len(stars)], [False]))
     posterior, _ = infer_posterior(model, observation)
-    return posterior.sample(32, torch.Generator().manual_seed(1))[0].numpy()
+    return posterior.sample(n, torch.Generator().manual_seed(1))[0].numpy()
 
 
 def rates(found: np.ndarray, wanted: np.ndarray, counted: np.ndarray) -> str:
@@ -112,6 +112,61 @@ def show(pairs: list, seconds: float) -> None:
     print(f"{np.mean(np.abs(pull) < 1):.2f} within one error")
 
 
+def refusals(model: melotte.Model, n: int, seed: int) -> None:
+    """Print how often the predictive check refuses right and wrong fits."""
+    from melotte.engine.mocks import concatenate, draw_mocks
+    from melotte.systems.open_cluster.predictive import check_list
+
+    system = model.system
+    simulator = system.simulator(torch.device("cpu"))
+    generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    found: dict[str, list[float]] = {}
+    seconds = []
+
+    def check(name: str, stars: np.ndarray, samples: np.ndarray, release: str = "EDR3") -> None:
+        start = time.perf_counter()
+        result = check_list(simulator, stars, samples, release, generator)
+        seconds.append(time.perf_counter() - start)
+        found.setdefault(name, []).append(result.p)
+
+    mocks = concatenate(draw_mocks(system, 4 * n, seed))
+    posterior, _ = infer_posterior(model, mocks.observation)
+    samples = posterior.sample(300, generator).numpy()
+    for i in range(len(mocks)):
+        release = "DR2" if mocks.observation.data["release"][i] > 0.5 else "EDR3"
+        check("mocks", mocks.observation.data["stars"][i].numpy(), samples[i], release)
+    for _ in range(n):
+        theta = np.array(
+            [rng.uniform(8, 9.5), rng.uniform(0.2, 1.2), 10 ** rng.uniform(-0.4, 0.3), 0.0]
+        )
+        size = int(10 ** rng.uniform(1.9, 2.5))
+
+        def stars_of(values: np.ndarray, n_stars: int) -> np.ndarray:
+            return known_list(
+                simulator.grid, values, n_stars, generator, settings=system.data
+            ).stars
+
+        stars = stars_of(theta, size)
+        samples = posterior_of(model, stars, 300)
+        check("posterior with A_V 0.4 too high", stars, samples + np.array([0, 0.4, 0, 0]))
+        check("posterior 25 % too far", stars, samples * np.array([1, 1, 1.25, 1]))
+        older = -0.5 if theta[0] > 9 else 0.5
+        wrong_age = samples + np.array([older, 0, 0, 0])
+        wrong_age[:, 0] = wrong_age[:, 0].clip(6, 10.2)
+        check("posterior 0.5 dex off in age", stars, wrong_age)
+        for name, change in (
+            ("half behind 1.5 mag more dust", np.array([0, 1.5, 0, 0])),
+            ("half at twice the distance", np.array([0, 0, theta[2], 0])),
+        ):
+            half = stars_of(theta, size // 2), stars_of(theta + change, size // 2)
+            both = np.concatenate(half)
+            check(f"{name}, measured anew", both, posterior_of(model, both, 300))
+    print(f"predictive check, {np.mean(seconds):.3f} s a cluster; shares of p below 0.005, 0.05:")
+    for name, values in found.items():
+        p = np.array(values)
+        print(f"  {name} ({len(p)}): {np.mean(p < 0.005):.3f}, {np.mean(p < 0.05):.3f}")
+
+
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -122,7 +177,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = melotte.load(arguments.model, device="cpu")
-    show(*measure(model, 8 if arguments.quick else arguments.n, arguments.seed))
+    n = 8 if arguments.quick else arguments.n
+    show(*measure(model, n, arguments.seed))
+    refusals(model, n, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ REDDENING_SCATTERS = (0.0, 0.03, 0.06, 0.1, 0.16, 0.25, 0.4)
 PRIOR_COUNTS = np.array([5.0, 3.0, 3.0, 0.5])
 """Stars that the prior of the shares counts for, by component."""
 ROUNDS = 4
-FITTED_STARS = 160
+FITTED_STARS = 140
 LARGEST_BLOCK = 2**24
 
 
@@ -214,16 +214,19 @@ class Mixture:
         points = self.sequences.points
         a, b = points[:, :, :-1], points[:, :, 1:]
         cool = self.sequences.cool[:, :, :-1]
-        reach = 3.7 * np.sqrt(self.variance + self._reddening_variance()) + (0.08, 0.12)
+        reach = 3.7 * np.sqrt(self.variance + self._reddening_variance()) + (0.06, 0.1)
         low, high = np.minimum(a, b), np.maximum(a, b)
-        low[..., 0] -= 0.4 * cool
-        high[..., 0] += 0.4 * cool
+        low[..., 0] -= 0.25 * cool
+        high[..., 0] += 0.25 * cool
         n = len(points)
-        low, high = low.reshape(n, 1, -1, 2), high.reshape(n, 1, -1, 2)
-        near = np.ones((n, len(self.place), low.shape[2]), dtype=bool)
-        for axis in (1, 0):
-            near &= low[..., axis] < (self.place + reach)[:, axis, None]
-            near &= high[..., axis] > (self.place - reach)[:, axis, None]
+        low, high = (edge.reshape(n, 1, -1, 2).astype(np.float32) for edge in (low, high))
+        below, above = (
+            edge.astype(np.float32) for edge in (self.place - reach, self.place + reach)
+        )
+        near = low[..., 1] < above[:, 1, None]
+        near &= high[..., 1] > below[:, 1, None]
+        near &= low[..., 0] < above[:, 0, None]
+        near &= high[..., 0] > below[:, 0, None]
         sample, star, segment = np.nonzero(near)
         return Pairs(sample, star, segment // (POINTS - 1), segment % (POINTS - 1))
 

@@ -20,11 +20,11 @@ from melotte.telescope.gaia import GaiaRelease
 
 Array = NDArray[np.float64]
 
-POINTS = 80
+POINTS = 70
 """Points of a sequence, evenly spaced along it."""
 STEP = (0.1, 0.3)
 """BP-RP and G, mag, that count as equal lengths along a sequence."""
-RATIOS = np.linspace(0.1, 1.0, 11)
+RATIOS = np.linspace(0.1, 1.0, 10)
 """Mass ratios of the binary sequences."""
 COOL_COLOUR = 1.3
 """Intrinsic BP-RP redder than which the models' colours are in doubt, as in the mocks."""
