@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from melotte.errors import MelotteError
-from melotte.io.cluster_labels import ClusterLabels
+from melotte.io.cluster_labels import ClusterLabels, read_labels
 from melotte.systems.base import Batch, Observation, System
 from melotte.systems.registry import build_system, load_preset
 
@@ -112,6 +112,16 @@ def test_the_engine_trains_and_stores_it(seed_system, mocks, tmp_path):
     with torch.no_grad():
         first = model.network.eval()(inputs)["posterior"].mode()
         second = loaded.network.eval()(inputs)["posterior"].mode()
-        unit = (mocks.theta - torch.tensor([6.35, 0, 0.04])) / torch.tensor([3.6, 4.85, 12.56])
+        unit = (mocks.theta - torch.tensor([6.35, 0, 0.04])) / torch.tensor([3.6, 4.85, 12.61])
     assert torch.allclose(first, second, atol=1e-6)
     assert ((first - unit) ** 2).mean() < unit.var(0).mean()
+
+
+def test_the_label_scale_spans_the_papers_catalogue_closely(seed_system, shared_data):
+    labels = read_labels(shared_data / "opencluster" / "labels_cantat_gaudin_2020.csv")
+    values = labels.of(("CG20",)).values[:, 0, :3]
+    low, high = np.nanmin(values, 0), np.nanmax(values, 0)
+    for parameter, first, last in zip(seed_system("ann").parameters, low, high, strict=True):
+        slack = 0.02 * (last - first)
+        assert first - slack < parameter.low <= first, parameter.name
+        assert last <= parameter.high < last + slack, parameter.name

@@ -38,7 +38,7 @@ LEAST_WHITE = 1e-6
 
 
 def histogram(stars: Ragged) -> Tensor:
-    """Stars counted in bins of colour and magnitude, over the count of the fullest bin.
+    """Share of the counted stars in each bin of colour and magnitude.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def histogram(stars: Ragged) -> Tensor:
     Returns
     -------
     Tensor, shape (batch, 400), 0 to 1
-        By colour, then by magnitude. Zero for a list without a star in the ranges.
+        By colour, then by magnitude; adds up to 1. Zero for a list without a star in the ranges.
     """
     g, colour = stars.values[:, 0], stars.values[:, 1]
     column, column_inside = _bin(colour, COLOUR_RANGE, N_COLOUR)
@@ -59,7 +59,7 @@ def histogram(stars: Ragged) -> Tensor:
     n_bins = N_COLOUR * N_MAGNITUDE
     counts = torch.bincount(place[inside], minlength=stars.n_sets * n_bins)
     counts = counts.view(stars.n_sets, n_bins).to(g.dtype)
-    return counts / counts.amax(1, keepdim=True).clamp(min=1)
+    return counts / counts.sum(1, keepdim=True).clamp(min=1)
 
 
 def image(stars: Ragged) -> Tensor:

@@ -30,7 +30,7 @@ class LabelSettings(Settings):
 
     log_age: Interval = (6.35, 9.95)
     extinction_v: Interval = (0.0, 4.85)
-    distance: Interval = (0.04, 12.6)
+    distance: Interval = (0.04, 12.65)
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:
