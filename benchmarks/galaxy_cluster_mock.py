@@ -14,6 +14,7 @@ in the data folder): mocks of its mass are then drawn beside it in phase space.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -108,15 +109,18 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=20_000, help="clusters in each catalogue")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="2000 clusters a catalogue")
+    parser.add_argument("--json", type=Path, help="where to write the numbers")
     parser.add_argument("--coma", type=Path, help="the Coma sample of RCausticMass")
     parser.add_argument("--figure", type=Path, help="where to draw Coma beside mocks")
     options = parser.parse_args()
     torch.set_num_threads(1)
     n = 2000 if options.quick else options.n
-    print(f"{n} clusters in each catalogue")
+    print(f"{n} clusters in each catalogue, seed {options.seed}, CPU, 1 thread")
     print(f"{'':24s}{'slope':>8s}{'sigma15':>9s}{'scatter':>9s}{'std':>8s}{'median':>8s}{'ms':>7s}")
+    numbers: dict[str, dict[str, object]] = {}
     for name, published in PUBLISHED.items():
         values, spent = measure(n, options.seed, name == "contaminated")
+        numbers[name] = {"here": values, "published": published, "ms_per_cluster": spent}
         for label, row, end in (
             (f"{name}, here", values, f"{spent:7.2f}"),
             (f"{name}, published", published, ""),
@@ -125,6 +129,8 @@ def main() -> None:
             print(
                 f"{label:24s}{slope:8.4f}{sigma15:9.0f}{scatter:9.4f}{spread:8.4f}{median:8.3f}{end}"
             )
+    if options.json:
+        options.json.write_text(json.dumps({"n": n, "seed": options.seed, **numbers}, indent=1))
     if options.coma and options.figure:
         draw_figure(options.coma, options.figure, options.seed)
 
