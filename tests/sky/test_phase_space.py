@@ -86,7 +86,9 @@ def test_velocities_have_the_dispersion_and_anisotropy_asked_for(
 
 
 def test_dispersion_rises_as_the_cube_root_of_mass(generator: torch.Generator) -> None:
-    space = PhaseSpace(Dynamics(velocity_slope=0, velocity_scatter=0, axis_ratios=ROUND), Cosmology())
+    space = PhaseSpace(
+        Dynamics(velocity_slope=0, velocity_scatter=0, axis_ratios=ROUND), Cosmology()
+    )
     zeros = torch.zeros(40_000, dtype=torch.int64)
     light, heavy = (
         space.galaxies(one_halo(space, log_mass), zeros, generator)[1].std()
