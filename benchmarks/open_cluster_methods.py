@@ -153,7 +153,7 @@ def model_quantiles(model: melotte.Model, observation: Observation) -> Array:
 
 def _parallax(seed: int, names: tuple[str, ...]) -> Regressor:
     del seed
-    return ParallaxAlone(names.index("parallax"))
+    return ParallaxAlone(names.index("parallax"), names.index("dr2"))
 
 
 def _boosting(seed: int, names: tuple[str, ...]) -> Regressor:

@@ -33,7 +33,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
             "methods": open_cluster_methods,
         },
     )
-    for name in ("open_cluster_catalogues", "open_cluster_cv", "open_cluster_methods"):
+    for name in [one for one in sys.modules if one.startswith("open_cluster_")]:
         sys.modules.pop(name, None)
 
 
@@ -124,7 +124,7 @@ def test_a_cache_of_other_folds_is_refused(
         shape = (len(test), len(scripts.methods.LEVELS), 3)
         return scripts.methods.Predictions(np.ones((len(test), 3)), np.ones(shape), 1.0, 0.1)
 
-    monkeypatch.setitem(scripts.methods.METHODS, "spy", scripts.methods.Method(fit_predict, "spy"))
+    monkeypatch.setitem(scripts.cv.METHODS, "spy", scripts.methods.Method(fit_predict, "spy"))
     first = scripts.cv.cached("spy", lists, folds, 0, tmp_path)
     again = scripts.cv.cached("spy", lists, folds, 0, tmp_path)
     assert len(calls) == 5
@@ -160,7 +160,7 @@ def test_the_report_ranks_methods_and_skips_unlabelled_clusters(
     found = {}
     for name, error, baseline in (("good", 0.02, False), ("base", 0.1, True), ("bad", 0.3, True)):
         method = scripts.methods.Method(None, name, baseline=baseline)
-        monkeypatch.setitem(scripts.methods.METHODS, name, method)
+        monkeypatch.setitem(scripts.cv.METHODS, name, method)
         found[name] = scripts.cv.OutOfFold(truth + error * scatter, None, 1.0, 0.1)
     report = scripts.cv.judge(found, lists, "EDR3", seed=0)
     assert (report["n_lists"], report["n_labelled"]) == (60, 59)

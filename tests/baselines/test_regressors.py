@@ -67,12 +67,24 @@ def test_the_same_seed_gives_the_same_predictions() -> None:
 
 
 def test_parallax_alone_gives_its_inverse_and_the_means() -> None:
-    features = np.array([[0.5], [2.0], [-1.0], [np.nan]])
+    features = np.array([[0.5, 0], [2.0, 0], [-1.0, 0], [np.nan, 0]])
+    train = np.array([[1.0, 0], [0.25, 0]])
     targets = np.array([[8.0, 1.0, 1.0], [9.0, 3.0, 4.0]])
-    estimate = ParallaxAlone(0).fit(np.zeros((2, 1)), targets).predict(features)
+    estimate = ParallaxAlone(0, 1).fit(train, targets).predict(features)
     assert estimate[:, 2] == pytest.approx([2.0, 0.5, 20.0, 2.0])
     assert estimate[:, 0] == pytest.approx([8.5] * 4)
     assert estimate[:, 1] == pytest.approx([2.0] * 4)
+
+
+def test_parallax_alone_finds_the_offset_of_each_release() -> None:
+    distance = np.array([0.5, 1.0, 2.0, 4.0] * 2)
+    dr2 = np.repeat([0.0, 1.0], 4)
+    features = np.stack([1 / distance - np.where(dr2 == 1, 0.07, 0.02), dr2], axis=1)
+    targets = np.stack([np.full(8, 8.0), np.ones(8), distance], axis=1)
+    model = ParallaxAlone(0, 1).fit(features, targets)
+    assert model.predict(features)[:, 2] == pytest.approx(distance)
+    swapped = features * [1, -1] + [0, 1]
+    assert model.predict(swapped)[:, 2] != pytest.approx(distance, rel=1e-3)
 
 
 def test_distances_are_averaged_as_logarithms() -> None:
@@ -102,7 +114,7 @@ def test_distances_of_mocks_are_learned_from_member_lists() -> None:
     assert len(names) == features.shape[1]
 
 
-@pytest.mark.parametrize("regressor", [Boosting(), NetworkEnsemble(), ParallaxAlone(0)])
+@pytest.mark.parametrize("regressor", [Boosting(), NetworkEnsemble(), ParallaxAlone(0, 1)])
 def test_predicting_before_learning_is_refused(regressor: Regressor) -> None:
     with pytest.raises(MelotteValueError, match="fit the regressor"):
         regressor.predict(np.zeros((1, 4)))

@@ -37,27 +37,40 @@ class Regressor(Protocol):
 class ParallaxAlone:
     """Distance from the mean parallax; age and extinction are the training set's means.
 
+    What is learned: one offset of the parallax a release, the median over its training lists of
+    inverse distance less parallax, so that the distances are on the labels' scale.
+
     Parameters
     ----------
     column : int
-        The column of the features that holds the mean parallax, mas, with zero point.
+        The column of the features that holds the mean parallax, mas.
+    release_column : int
+        The column that is 1 for lists of DR2.
     """
 
-    def __init__(self, column: int) -> None:
+    def __init__(self, column: int, release_column: int) -> None:
         self.column = column
+        self.release_column = release_column
         self._mean: Array | None = None
+        self._offset = np.zeros(2)
 
     def fit(self, features: Array, targets: Array) -> Self:
-        """Take the mean of the targets; nothing is learned of the distance."""
-        _, learned = checked(features, targets)
+        """Take the mean of the targets and the offset of each release; 0 for one without lists."""
+        given, learned = checked(features, targets)
         self._mean = learned.mean(0)
+        difference = 10 ** -learned[:, 2] - given[:, self.column]
+        for release in (0, 1):
+            own = difference[(given[:, self.release_column] == release) & np.isfinite(difference)]
+            self._offset[release] = np.median(own) if len(own) else 0.0
         return self
 
     def predict(self, features: Array) -> Array:
         """Targets (n, 3); the mean distance (of logarithms) for a list without a parallax."""
         if self._mean is None:
             raise MelotteValueError("fit the regressor before it predicts")
-        parallax = np.asarray(features, dtype=float)[:, self.column]
+        given = np.asarray(features, dtype=float)
+        parallax = given[:, self.column]
+        parallax = parallax + self._offset[(given[:, self.release_column] > 0.5).astype(int)]
         targets = from_learned(np.tile(self._mean, (len(parallax), 1)))
         distance = 1 / np.maximum(parallax, SMALLEST_PARALLAX)
         targets[:, 2] = np.where(np.isfinite(parallax), distance, targets[:, 2])
@@ -73,7 +86,7 @@ class Boosting:
     n_trees : int
     """
 
-    def __init__(self, seed: int = 0, n_trees: int = 700) -> None:
+    def __init__(self, seed: int = 0, n_trees: int = 500) -> None:
         self.seed = seed
         self.n_trees = n_trees
         self._models: list[Any] = []
@@ -88,10 +101,10 @@ class Boosting:
                 _imputer(),
                 ensemble.GradientBoostingRegressor(
                     n_estimators=self.n_trees,
-                    learning_rate=0.03,
+                    learning_rate=0.04,
                     max_depth=5,
                     subsample=0.5,
-                    max_features=0.06,
+                    max_features=0.15,
                     min_samples_leaf=5,
                     random_state=self.seed,
                 ),
@@ -121,7 +134,7 @@ class NetworkEnsemble:
     """
 
     def __init__(
-        self, seed: int = 0, n_networks: int = 5, n_components: int = 80, n_epochs: int = 150
+        self, seed: int = 0, n_networks: int = 5, n_components: int = 150, n_epochs: int = 150
     ) -> None:
         self.seed = seed
         self.n_networks = n_networks
@@ -147,7 +160,7 @@ class NetworkEnsemble:
         self._networks = []
         for i in range(self.n_networks):
             network = networks.MLPRegressor(
-                hidden_layer_sizes=(128, 64),
+                hidden_layer_sizes=(256,),
                 alpha=1.0,
                 batch_size=min(64, len(given)),
                 max_iter=self.n_epochs,
