@@ -121,9 +121,17 @@ def _branco_ferraz(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
     return BrancoFerraz(DataSettings.parse(data, "data"), model_settings(model, "model"))
 
 
+def _galaxy_cluster(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
+    from melotte.systems.galaxy_cluster.settings import DataSettings, ModelSettings
+    from melotte.systems.galaxy_cluster.system import GalaxyCluster
+
+    return GalaxyCluster(DataSettings.parse(data, "data"), ModelSettings.parse(model, "model"))
+
+
 _BUILDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], System]] = {
     "open-cluster": _open_cluster,
     "branco-ferraz": _branco_ferraz,
+    "galaxy-cluster": _galaxy_cluster,
 }
 """What builds a system from its sections of a preset; a system's modules load when it is built."""
 

@@ -89,6 +89,67 @@ class RichnessSettings(Settings):
         return Occupation(**self.model_dump())
 
 
+class AugmentationSettings(Settings):
+    """How an example is changed each time that training on a fixed set sees it.
+
+    Parameters
+    ----------
+    kept_galaxies : range of the share of galaxies that is kept.
+    least_galaxies : int
+        A cluster keeps at least about so many, if it has them.
+    turn_velocities : bool
+        Turn half of the clusters round, front to back.
+    """
+
+    kept_galaxies: Range = (0.5, 1.0)
+    least_galaxies: Annotated[int, Field(ge=1)] = 11
+    turn_velocities: bool = True
+
+    @model_validator(mode="after")
+    def _check_share(self) -> Self:
+        low, high = self.kept_galaxies
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"kept_galaxies: ({low}, {high}) must rise within (0, 1]")
+        return self
+
+
+class ModelSettings(Settings):
+    """The set network and its posterior.
+
+    Parameters
+    ----------
+    richness : bool
+        Tell the network the number of galaxies, which leans on the assumed relation of number
+        and mass.
+    stellar_masses : bool
+        Tell it the galaxies' stellar masses, where a table has them.
+    width, blocks, attention_seeds, features
+        Of :class:`~melotte.networks.sets.SetEncoder`.
+    dropout : float
+        Of the features that the head sees.
+    head, head_settings
+        See :func:`melotte.networks.heads.build_head`.
+    """
+
+    richness: bool = False
+    stellar_masses: bool = False
+    width: Annotated[int, Field(ge=8)] = 96
+    blocks: Annotated[int, Field(ge=1)] = 2
+    attention_seeds: Annotated[int, Field(ge=0)] = 8
+    features: Annotated[int, Field(ge=8)] = 96
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    head: Literal["point", "grid", "flow", "mixture", "autoregressive"] = "autoregressive"
+    head_settings: dict[str, float | int | str | list[int]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_width(self) -> Self:
+        if self.attention_seeds and self.width % self.attention_seeds:
+            raise ValueError(
+                f"width {self.width} is not a multiple of attention_seeds {self.attention_seeds}"
+            )
+        return self
+
+
 class DataSettings(Settings):
     """What a mock cluster is and how it is observed.
 
@@ -137,6 +198,8 @@ class DataSettings(Settings):
         Mean number of subgroups in a cluster.
     interloper_density : range
         Factor on the number of haloes around a cluster.
+    augmentation : AugmentationSettings
+        Of examples of a fixed set.
     """
 
     prior: PriorSettings = PriorSettings()
@@ -160,6 +223,7 @@ class DataSettings(Settings):
     velocity_bias: Range = (1.0, 1.0)
     subgroup_rate: Range = (0.9, 0.9)
     interloper_density: Range = (1.0, 1.0)
+    augmentation: AugmentationSettings = AugmentationSettings()
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:

@@ -1,0 +1,184 @@
+"""From galaxies in phase space to network input: one path for mocks and for real clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from melotte.networks.sets import segment_mean, segment_quantiles
+from melotte.ragged import Ragged
+from melotte.systems.base import Field, Observation
+
+GALAXY_FEATURES = (
+    "velocity",
+    "speed",
+    "speed_in_scatter",
+    "radius",
+    "radius_in_aperture",
+    "weight",
+    "stellar_mass_above_limit",
+)
+CONTEXT_FEATURES = (
+    "log_velocity_scatter",
+    "log_velocity_std",
+    "log_median_radius",
+    "redshift",
+    "log_aperture",
+    "log_velocity_cut",
+    "completeness",
+    "no_stellar_masses",
+)
+RICHNESS_FEATURES = ("log_n_galaxies", "log_n_complete", "log_stellar_mass_limit")
+SUMMARIES = (
+    "log10 of the number of galaxies",
+    "log10 of the median absolute velocity (km/s)",
+    "log10 of the standard deviation of velocities (km/s)",
+    "kurtosis of velocities",
+    "share of galaxies beyond half of the velocity cut",
+    "asymmetry of velocities",
+    "median radius in apertures",
+    "share of galaxies within a quarter of the aperture",
+)
+KM_S = 1000.0
+LARGEST = 8.0
+
+
+def features(observation: Observation, richness: bool) -> tuple[Ragged, Tensor]:
+    """Features of galaxies and of clusters, not yet standardised.
+
+    Parameters
+    ----------
+    observation : Observation
+        ``galaxies``: Ragged with columns velocity (km/s), radius (Mpc/h), weight, log10(stellar
+        mass/Msun); NaN weights count as 1, NaN masses as unknown. ``redshift``, ``aperture``
+        (Mpc/h), ``velocity_cut`` (km/s), ``completeness``, ``log_stellar_mass_limit``: (batch,).
+    richness : bool
+        Whether the number of galaxies is told.
+
+    Returns
+    -------
+    galaxies : Ragged, values of shape (n_galaxies, len(GALAXY_FEATURES))
+    context : Tensor, shape (batch, n_context)
+    """
+    galaxies, numbers = _fields(observation)
+    index, counts = galaxies.index, galaxies.counts
+    velocity, radius, weight, stellar_mass = galaxies.values.unbind(-1)
+    aperture = numbers["aperture"]
+    limit = numbers["log_stellar_mass_limit"]
+    unknown = torch.isnan(stellar_mass) | torch.isnan(limit)[index]
+    above = torch.where(unknown, 0.0, stellar_mass - limit.nan_to_num(0.0)[index])
+    speed = velocity.abs()
+    scatter = segment_quantiles(speed, galaxies.offsets, (0.5,))[:, 0].clamp(min=10.0)
+    spread = segment_mean(velocity[:, None] ** 2, index, counts)[:, 0].sqrt().clamp(min=10.0)
+    middle = segment_quantiles(radius, galaxies.offsets, (0.5,))[:, 0].clamp(min=1e-2)
+    values = torch.stack(
+        [
+            velocity / KM_S,
+            speed / KM_S,
+            speed / scatter[index],
+            torch.log10(radius.clamp(min=0.01)),
+            radius / aperture[index],
+            weight.nan_to_num(1.0),
+            above,
+        ],
+        -1,
+    )
+    columns = [
+        torch.log10(scatter),
+        torch.log10(spread),
+        torch.log10(middle),
+        numbers["redshift"],
+        torch.log10(aperture),
+        torch.log10(numbers["velocity_cut"]),
+        numbers["completeness"],
+        segment_mean(unknown.to(velocity.dtype)[:, None], index, counts)[:, 0],
+    ]
+    if richness:
+        n = counts.to(velocity.dtype).clamp(min=1)
+        complete = n / numbers["completeness"].clamp(min=0.05)
+        columns += [torch.log10(n), torch.log10(complete), limit.nan_to_num(0.0)]
+    return Ragged(values, galaxies.offsets), torch.stack(columns, -1).nan_to_num(0.0)
+
+
+def standardised(
+    observation: Observation, constants: Mapping[str, Any], richness: bool
+) -> dict[str, Field]:
+    """Network input: features less their mean, over their standard deviation on mocks."""
+    galaxies, context = features(observation, richness)
+
+    def scale(values: Tensor, name: str) -> Tensor:
+        mean = values.new_tensor(constants[f"{name}_mean"])
+        spread = values.new_tensor(constants[f"{name}_std"])
+        return ((values - mean) / spread).clamp(-LARGEST, LARGEST)
+
+    return {
+        "galaxies": Ragged(scale(galaxies.values, "galaxy"), galaxies.offsets),
+        "context": scale(context, "context"),
+    }
+
+
+def measure_constants(observation: Observation, richness: bool) -> dict[str, list[float]]:
+    """Means and standard deviations of the features over mocks."""
+    galaxies, context = features(observation, richness)
+    galaxy_mean = galaxies.values.mean(0)
+    # Turned round, a velocity must be the negative of its feature.
+    galaxy_mean[0] = 0.0
+    return {
+        "galaxy_mean": galaxy_mean.tolist(),
+        "galaxy_std": galaxies.values.std(0).clamp(min=1e-3).tolist(),
+        "context_mean": context.mean(0).tolist(),
+        "context_std": context.std(0).clamp(min=1e-3).tolist(),
+    }
+
+
+def summaries(observation: Observation) -> Tensor:
+    """Physical summaries of clusters for the domain check, shape (batch, len(SUMMARIES))."""
+    galaxies, numbers = _fields(observation)
+    index, counts, offsets = galaxies.index, galaxies.counts, galaxies.offsets
+    velocity, radius = galaxies.values[:, 0], galaxies.values[:, 1]
+    cut, aperture = numbers["velocity_cut"][index], numbers["aperture"][index]
+    moments = segment_mean(
+        torch.stack(
+            [
+                velocity,
+                velocity**2,
+                velocity**4,
+                (velocity.abs() > cut / 2).to(velocity.dtype),
+                (radius < aperture / 4).to(velocity.dtype),
+            ],
+            -1,
+        ),
+        index,
+        counts,
+    )
+    spread = moments[:, 1].sqrt().clamp(min=1.0)
+    return torch.stack(
+        [
+            torch.log10(counts.clamp(min=1).to(velocity.dtype)),
+            torch.log10(
+                segment_quantiles(velocity.abs(), offsets, (0.5,))[:, 0].nan_to_num(1).clamp(min=1)
+            ),
+            torch.log10(spread),
+            moments[:, 2] / spread**4,
+            moments[:, 3],
+            moments[:, 0] / spread,
+            segment_quantiles(radius / aperture, offsets, (0.5,))[:, 0].nan_to_num(0.0),
+            moments[:, 4],
+        ],
+        -1,
+    )
+
+
+def _fields(observation: Observation) -> tuple[Ragged, dict[str, Tensor]]:
+    galaxies = observation.data["galaxies"]
+    assert isinstance(galaxies, Ragged)
+    names = ("redshift", "aperture", "velocity_cut", "completeness", "log_stellar_mass_limit")
+    numbers = {}
+    for name in names:
+        value = observation.data[name]
+        assert isinstance(value, Tensor)
+        numbers[name] = value
+    return galaxies, numbers

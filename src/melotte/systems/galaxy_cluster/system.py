@@ -1,0 +1,186 @@
+"""The galaxy-cluster system: galaxies in projected phase space, read as sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from melotte.networks.heads import build_head
+from melotte.networks.sets import SetEncoder
+from melotte.parameters import Parameter, Prior
+from melotte.ragged import Ragged
+from melotte.systems.base import Batch, Field, Observation, Output, RowError
+from melotte.systems.galaxy_cluster import preparation
+from melotte.systems.galaxy_cluster.settings import (
+    AugmentationSettings,
+    DataSettings,
+    ModelSettings,
+)
+from melotte.systems.galaxy_cluster.simulator import ClusterHalos, GalaxyClusterSimulator
+
+COLUMNS = ("velocity", "radius", "weight", "log_stellar_mass")
+"""Columns of ``galaxies``: km/s in the cluster's frame, Mpc/h, NaN or a weight, log10(Msun)."""
+
+
+class GalaxyCluster:
+    """Posterior over log10(M200c/(Msun/h)) of the galaxies in a cylinder around a cluster.
+
+    Parameters
+    ----------
+    data : DataSettings
+    model : ModelSettings
+    """
+
+    name = "galaxy-cluster"
+    outputs = (Output("posterior", "vector", "mass"),)
+
+    def __init__(self, data: DataSettings, model: ModelSettings) -> None:
+        self.data = data
+        self.model = model
+        self.parameters: tuple[Parameter, ...] = data.prior.parameters()
+        self._simulators: dict[torch.device, GalaxyClusterSimulator] = {}
+
+    def draw(self, n: int, generator: torch.Generator) -> ClusterHalos:
+        """Draw ``n`` clusters with their galaxies in phase space."""
+        return self.simulator(generator.device).draw(n, generator)
+
+    def observe(self, latent: ClusterHalos, generator: torch.Generator, views: int = 1) -> Batch:
+        """Look at each cluster along ``views`` lines of sight."""
+        seen = latent.views(views) if views > 1 else latent
+        table, extras = self.simulator(generator.device).observe(seen, generator)
+        velocity, radius, stellar_mass, member = table.values.unbind(-1)
+        weight = torch.ones_like(velocity)
+        known = stellar_mass if self.model.stellar_masses else torch.full_like(velocity, torch.nan)
+        data: dict[str, Field] = {
+            "galaxies": Ragged(torch.stack([velocity, radius, weight, known], -1), table.offsets),
+            "is_member": Ragged(member[:, None], table.offsets),
+            "redshift": extras["redshift"],
+            "aperture": extras["aperture_mpc_h"],
+            "velocity_cut": extras["velocity_cut"],
+            "completeness": extras["completeness"],
+            "log_stellar_mass_limit": extras["log_stellar_mass_limit"],
+        }
+        group = torch.arange(len(latent), device=latent.theta.device)
+        return Batch.labelled(Observation(data), seen.theta, group=group.repeat_interleave(views))
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Turn velocities round and leave galaxies out, for a fixed set of examples."""
+        return augmented(batch, self.data.augmentation, generator)
+
+    def constants(self, batch: Batch) -> dict[str, Any]:
+        """Means and standard deviations of the features over mocks."""
+        return preparation.measure_constants(batch.observation, self.model.richness)
+
+    def prepare(self, observation: Observation, constants: Mapping[str, Any]) -> dict[str, Field]:
+        """Standardised features of galaxies (Ragged) and clusters (batch, n_context)."""
+        return preparation.standardised(observation, constants, self.model.richness)
+
+    def network(self, constants: Mapping[str, Any]) -> nn.Module:
+        """Build an untrained :class:`GalaxyNetwork`."""
+        del constants
+        return GalaxyNetwork(self.model)
+
+    def loss(self, outputs: Mapping[str, Any], batch: Batch) -> dict[str, Tensor]:
+        """Negative log posterior density in the unit cube, (batch,)."""
+        unit = Prior(self.parameters).to_unit(batch.theta)
+        log_prob = outputs["posterior"].log_prob_known(unit, batch.theta_known)
+        return {"negative_log_posterior": -log_prob}
+
+    def read(self, source: Any, options: Mapping[str, Any]) -> Iterator[Observation | RowError]:
+        """Clusters in tables of galaxies; see :func:`melotte.io.galaxy_members.read_galaxies`."""
+        from melotte.systems.galaxy_cluster.reading import observations
+
+        yield from observations(source, options, self.data)
+
+    def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
+        """Counts and moments of velocities and radii of each cluster."""
+        return preparation.summaries(observation), preparation.SUMMARIES
+
+    def simulator(self, device: torch.device) -> GalaxyClusterSimulator:
+        """The simulator on a device, built on first use."""
+        if device not in self._simulators:
+            self._simulators[device] = GalaxyClusterSimulator(self.data, device)
+        return self._simulators[device]
+
+
+class GalaxyNetwork(nn.Module):
+    """Set encoder and posterior head; the same for a cluster and its mirror image in velocity.
+
+    The features of a cluster are the mean of those that the encoder gives with velocities as
+    they are and turned round, because which side is approaching says nothing of the mass.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        n_context = len(preparation.CONTEXT_FEATURES)
+        n_context += len(preparation.RICHNESS_FEATURES) if settings.richness else 0
+        self.encoder = SetEncoder(
+            n_element=len(preparation.GALAXY_FEATURES),
+            n_context=n_context,
+            width=settings.width,
+            blocks=settings.blocks,
+            attention_seeds=settings.attention_seeds,
+            features=settings.features,
+        )
+        self.dropout = nn.Dropout(settings.dropout)
+        self.head = build_head(settings.head, settings.features, 1, **settings.head_settings)
+
+    def forward(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Posterior in the unit cube, and the embedding (batch, features) behind it."""
+        galaxies, context = inputs["galaxies"], inputs["context"]
+        turned = galaxies.values * galaxies.values.new_tensor(
+            [-1.0] + [1.0] * (galaxies.values.shape[1] - 1)
+        )
+        embedding = self.encoder(galaxies, context)
+        embedding = (embedding + self.encoder(Ragged(turned, galaxies.offsets), context)) / 2
+        return {"posterior": self.head(self.dropout(embedding)), "embedding": embedding}
+
+
+def augmented(batch: Batch, settings: AugmentationSettings, generator: torch.Generator) -> Batch:
+    """Clusters with fewer galaxies, and half of them with velocities turned round.
+
+    Parameters
+    ----------
+    batch : Batch
+    settings : AugmentationSettings
+        A cluster keeps a share of its galaxies drawn from ``kept_galaxies``, but never fewer than
+        ``least_galaxies``; its completeness shrinks with it.
+    generator : torch.Generator
+
+    Returns
+    -------
+    Batch
+    """
+    data = dict(batch.observation.data)
+    galaxies = data["galaxies"]
+    completeness = data["completeness"]
+    assert isinstance(galaxies, Ragged)
+    assert isinstance(completeness, Tensor)
+    counts, index, device = galaxies.counts, galaxies.index, generator.device
+
+    def uniform(n: int) -> Tensor:
+        return torch.rand(n, generator=generator, device=device)
+
+    low, high = settings.kept_galaxies
+    share = low + (high - low) * uniform(len(counts))
+    share = torch.maximum(share, settings.least_galaxies / counts.clamp(min=1)).clamp(max=1)
+    keep = uniform(len(index)) < share[index]
+    values = galaxies.values
+    if settings.turn_velocities:
+        sign = torch.where(uniform(len(counts)) < 0.5, -1.0, 1.0)
+        values = values.clone()
+        values[:, 0] *= sign[index]
+    for name, value in data.items():
+        if isinstance(value, Ragged):
+            chosen = Ragged(values, value.offsets) if name == "galaxies" else value
+            data[name] = chosen.where(keep)
+    data["completeness"] = completeness * share
+    return replace(batch, observation=replace(batch.observation, data=data))
