@@ -92,13 +92,15 @@ def test_labels_of_the_paper_are_joined_by_name_and_doubled(seed_system, mocks):
     assert torch.equal(again.batch.theta, twice.batch.theta)
 
 
-def test_the_engine_trains_and_stores_it(seed_system, mocks, tmp_path):
+@pytest.mark.parametrize(("name", "epochs"), [("ann", 15), ("mdm", 4)])
+def test_the_engine_trains_and_stores_it(seed_system, mocks, tmp_path, name, epochs):
     from melotte.engine.model_files import load_model
     from melotte.engine.training import train
 
-    preset = load_preset("open-cluster-ann", ["training.max_epochs=15", "training.batch_size=12"])
-    path = tmp_path / "ann.safetensors"
-    system = seed_system("ann")
+    overrides = [f"training.max_epochs={epochs}", "training.batch_size=12"]
+    preset = load_preset(f"open-cluster-{name}", overrides)
+    path = tmp_path / "model.safetensors"
+    system = seed_system(name)
     examples = Batch.labelled(mocks.observation, mocks.theta)
     content = preset.model_dump(mode="json")
     model = train(

@@ -23,6 +23,8 @@ N_BINS = N_COLOUR * N_MAGNITUDE
 SCALE_RATE = 10.0
 """How much faster than a weight a logarithmic residual scale moves under Adam."""
 FIRST_LOG_SCALE = -1.5
+IMAGES_AT_ONCE = 32
+"""More fall out of a processor's cache between two convolutions."""
 
 
 def inputs_of(settings: ModelSettings) -> tuple[str, ...]:
@@ -106,6 +108,9 @@ class ImageBranch(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv2d(n_in, n_out, 3) for n_in, n_out in pairwise(widths)
         )
+        for convolution in self.convolutions:
+            # This layout of memory halves the time on a CPU; the numbers are the same.
+            convolution.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         size = N_PIXELS
         for _ in channels:
             size = (size - 2) // 2
@@ -113,13 +118,15 @@ class ImageBranch(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Features (batch, dense) of images (batch, 1, 180, 180)."""
-        hidden = image
+        parts = [self._convolved(part) for part in image.split(IMAGES_AT_ONCE)]
+        return self.dense(torch.cat(parts).flatten(1))
+
+    def _convolved(self, hidden: Tensor) -> Tensor:
         for convolution in self.convolutions:
-            # This layout of memory halves the time on a CPU; the numbers are the same.
             hidden = convolution(hidden).contiguous(memory_format=torch.channels_last)
             # The larger of four is the same before and after a ReLU, which is cheaper behind.
             hidden = torch.relu(nn.functional.max_pool2d(hidden, 2))
-        return self.dense(hidden.flatten(1))
+        return hidden
 
 
 def _dense(n_in: int, widths: Sequence[int]) -> nn.Sequential:
