@@ -124,31 +124,25 @@ def tuned(train: LabelledClusters, test: Observation, seed: int) -> Predictions:
 
 
 def tuned_on_one(train: LabelledClusters, test: Observation, seed: int) -> Predictions:
-    """The same without the other catalogues."""
-    return tuned_by_source(train, test, seed, (f"model.label_sources=[{SOURCE}]",))
+    """One network, without the other catalogues."""
+    alone = f"model.label_sources=[{SOURCE}]", "model.ensemble=1", "training.max_epochs=37"
+    return tuned_by_source(train, test, seed, alone)
 
 
 def tuned_and_moved(train: LabelledClusters, test: Observation, seed: int) -> Predictions:
-    """The same with lists moved in distance and dust."""
-    moved = "data.augmentation.extinction_shift=1.0", "data.augmentation.distance_shift=1.5"
+    """One network, with lists moved in distance and dust."""
+    moved = (
+        "data.augmentation.extinction_shift=1.0",
+        "data.augmentation.distance_shift=1.5",
+        "model.ensemble=1",
+        "training.max_epochs=37",
+    )
     return tuned_by_source(train, test, seed, moved)
 
 
-def tuned_ensemble(train: LabelledClusters, test: Observation, seed: int) -> Predictions:
-    """The average of three fine-tuned networks' quantiles (of different seeds)."""
-    parts = [tuned(train, test, 100 * member + seed) for member in range(3)]
-    by_source = {
-        source: np.mean([part.by_source[source] for part in parts], axis=0)
-        for source in parts[0].by_source
-    }
-    quantiles = by_source[SOURCE]
-    return Predictions(
-        quantiles[:, MIDDLE],
-        quantiles,
-        sum(part.seconds_to_train for part in parts),
-        sum(part.seconds_per_cluster for part in parts),
-        by_source,
-    )
+def tuned_single(train: LabelledClusters, test: Observation, seed: int) -> Predictions:
+    """One network in place of three, with a third of the batches."""
+    return tuned_by_source(train, test, seed, ("model.ensemble=1", "training.max_epochs=37"))
 
 
 def of_the_seed(name: str, augmentation: str = "none") -> FitPredict:
@@ -191,6 +185,6 @@ NETWORKS: dict[str, Method] = {
     "tuned": Method(tuned, "fine-tuned"),
     "tuned-cg20-only": Method(tuned_on_one, "fine-tuned, CG20 only"),
     "tuned-moved": Method(tuned_and_moved, "fine-tuned, lists moved"),
-    "tuned-ensemble": Method(tuned_ensemble, "fine-tuned, three networks"),
+    "tuned-single": Method(tuned_single, "fine-tuned, one network"),
 }
 """Methods that train networks."""

@@ -20,7 +20,7 @@ from melotte.systems.open_cluster.labelled import augmented, label_lists
 from melotte.systems.open_cluster.settings import AugmentationSettings
 from melotte.systems.registry import build_system, load_preset
 
-OVERRIDES = ("model.label_sources=[One, Other]",)
+OVERRIDES = ("model.label_sources=[One, Other]", "model.ensemble=1")
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +199,29 @@ def test_the_catalogue_is_chosen_by_name(system):
     assert system.sources("all") == (0, 1, 2)
     with pytest.raises(MelotteValueError, match=r"does not know 'MWSC'; .*simulation, One, Other"):
         system.sources("MWSC")
+
+
+def test_members_of_an_ensemble_take_turns_and_are_mixed(mocks):
+    system = build_system(load_preset("open-cluster-catalogues", OVERRIDES[:1]))
+    network = system.network({})
+    network.adopt(melotte.load("open-cluster", "cpu").network.state_dict())
+    batch = joined(system, mocks.select(torch.arange(6))).batch
+    inputs = system.prepare(batch.observation, melotte.load("open-cluster", "cpu").constants)
+    torch.manual_seed(2)
+    trained = set()
+    for _ in range(12):
+        network.train().zero_grad()
+        system.loss(network(inputs), batch)["negative_log_posterior"].sum().backward()
+        touched = {
+            name.split(".")[2]
+            for name, weight in network.catalogues.named_parameters(prefix="catalogues")
+            if weight.grad is not None and weight.grad.abs().sum() > 0
+        }
+        assert len(touched) == 1
+        trained |= touched
+    assert trained == {"0", "1", "2"}
+    network.eval()
+    with torch.no_grad():
+        mixed = network(inputs)["posterior"]
+    assert len(mixed.members) == 3
+    assert len(mixed) == len(network(inputs)["pairs"])

@@ -9,15 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from melotte.errors import MelotteValueError
+from melotte.networks.ensemble import EnsemblePosterior
 from melotte.networks.heads import build_head
 from melotte.networks.posteriors import UnitPosterior
 from melotte.networks.sets import SetEncoder
+from melotte.ragged import Ragged
 from melotte.systems.open_cluster import preparation
 from melotte.systems.open_cluster.settings import ModelSettings
 
 N_PARAMETERS = 4
 SOURCE_FEATURES = 16
-SMALL_START = "catalogues."
+LEARNED = "catalogues."
+"""Where weights begin that were learned from labelled clusters."""
 
 
 class ListPosterior(nn.Module):
@@ -77,6 +80,45 @@ class CataloguePosterior(ListPosterior):
         return self.head(features * (1 + scale) + shift + added)
 
 
+class CatalogueEnsemble(nn.Module):
+    """Several networks that learn the same catalogues; their posteriors are mixed.
+
+    Each training batch goes to one member, drawn at random, so that members see the clusters in
+    another order and otherwise augmented. Labelled clusters are few: single networks differ more
+    than the error that they admit, and their mean is better than any.
+
+    Parameters
+    ----------
+    settings : ModelSettings
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(CataloguePosterior(settings) for _ in range(settings.ensemble))
+
+    def forward(
+        self, stars: Ragged, context: Tensor, rows: Tensor, sources: Tensor
+    ) -> UnitPosterior:
+        """Posteriors of (list, catalogue) pairs.
+
+        Parameters
+        ----------
+        stars, context
+            Of all lists.
+        rows, sources : Tensor of int64, shape (n_pairs,)
+            Numbers of lists and of catalogues.
+        """
+        members = list(self.members)
+        if self.training and len(members) > 1:
+            members = [members[int(torch.randint(len(members), ()))]]
+        posteriors = []
+        for member in members:
+            assert isinstance(member, CataloguePosterior)
+            features = member.encoder(stars, context)
+            posteriors.append(member.posterior(features[rows], sources))
+        return posteriors[0] if len(posteriors) == 1 else EnsemblePosterior(posteriors)
+
+
 class ClusterNetwork(ListPosterior):
     """The physical posterior; with ``settings.label_sources``, also that of each catalogue.
 
@@ -90,7 +132,7 @@ class ClusterNetwork(ListPosterior):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
-        self.catalogues = CataloguePosterior(settings) if settings.label_sources else None
+        self.catalogues = CatalogueEnsemble(settings) if settings.label_sources else None
 
     def forward(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Posterior in the unit cube, and what it was made from.
@@ -107,7 +149,7 @@ class ClusterNetwork(ListPosterior):
         -------
         dict
             ``posterior``: UnitPosterior of the batch, or of the pairs; ``pairs``: (n_pairs, 2)
-            of int64 in that case; ``embedding``: features of the physical network (batch, n).
+            of int64 in that case, else ``embedding``: features of the physical network (batch, n).
         """
         stars, context = inputs["stars"], inputs["context"]
         source, known = inputs.get("source"), inputs.get("labels_known")
@@ -115,15 +157,15 @@ class ClusterNetwork(ListPosterior):
         if self.catalogues is None or physical:
             embedding = self.encoder(stars, context)
             return {"posterior": self.head(embedding), "embedding": embedding}
-        features = self.catalogues.encoder(stars, context)
         if known is not None:
             pairs = torch.nonzero(known)
-            posterior = self.catalogues.posterior(features[pairs[:, 0]], pairs[:, 1])
-            return {"posterior": posterior, "pairs": pairs, "embedding": features}
+            posterior = self.catalogues(stars, context, pairs[:, 0], pairs[:, 1])
+            return {"posterior": posterior, "pairs": pairs}
         if source is None or not bool(source.all()):
             raise MelotteValueError("a batch asks for simulated and catalogued values at once")
         embedding = self.encoder(stars, context)
-        posterior = self.catalogues.posterior(features, source.long() - 1)
+        rows = torch.arange(len(source), device=source.device)
+        posterior = self.catalogues(stars, context, rows, source.long() - 1)
         return {"posterior": posterior, "embedding": embedding}
 
     def adopt(self, weights: Mapping[str, Tensor]) -> None:
@@ -135,7 +177,9 @@ class ClusterNetwork(ListPosterior):
             When the weights are of another shape.
         """
         merged = dict(weights)
-        if self.catalogues is not None and not any(n.startswith(SMALL_START) for n in weights):
-            own = self.catalogues.state_dict()
-            merged |= {SMALL_START + name: weights.get(name, value) for name, value in own.items()}
+        if self.catalogues is not None and not any(n.startswith(LEARNED) for n in weights):
+            for name, value in self.catalogues.state_dict().items():
+                # members.0.encoder.x begins as encoder.x; what only catalogues have stays.
+                physical = name.split(".", 2)[2]
+                merged[LEARNED + name] = weights.get(physical, value)
         self.load_state_dict(merged)

@@ -152,6 +152,8 @@ class ModelSettings(Settings):
     head_settings : settings of the head, by name.
     label_sources : tuple of str
         Catalogues whose values the network can also give, learned from labelled clusters.
+    ensemble : int
+        Networks that learn the catalogues; each batch trains one of them.
     adapter_width, adapter_dropout
         Of the small network that tells the catalogues apart.
     """
@@ -163,6 +165,7 @@ class ModelSettings(Settings):
     head: Literal["point", "grid", "flow", "mixture", "autoregressive"] = "autoregressive"
     head_settings: dict[str, float | int | str | list[int]] = Field(default_factory=dict)
     label_sources: tuple[str, ...] = ()
+    ensemble: Annotated[int, Field(ge=1, le=10)] = 1
     adapter_width: Annotated[int, Field(ge=1)] = 64
     adapter_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 

@@ -45,7 +45,8 @@ class StarReddening:
         intrinsic = (bp - rp)[0].numpy()
         order = np.argsort(intrinsic)
         order = order[np.isfinite(intrinsic[order])]
-        nodes = np.linspace(*np.quantile(intrinsic[order], [0.01, 0.99]), N_COLOURS)
+        bluest, reddest = np.quantile(intrinsic[order], [0.01, 0.99])
+        nodes = np.linspace(float(bluest), float(reddest), N_COLOURS)
 
         def sampled(table: Tensor) -> Tensor:
             rows = [np.interp(nodes, intrinsic[order], row[order]) for row in table.numpy()]
