@@ -275,6 +275,7 @@ def infer(
     release: str | None = None,
     min_probability: float | None = None,
     values_as: str | None = None,
+    options: Mapping[str, Any] | None = None,
     samples: int = 0,
     seed: int = 0,
     prior: str | Path | None = None,
@@ -298,6 +299,8 @@ def infer(
     values_as : str, optional
         Give the values that this catalogue would, where the model has learned it; ``"all"`` for
         one row a cluster and catalogue.
+    options : mapping, optional
+        More options of the system's reader, such as ``{"aperture": 1.6}`` for galaxy clusters.
     samples : int
         Posterior samples to keep of every object; 0 keeps none.
     seed : int
@@ -313,17 +316,18 @@ def infer(
     if isinstance(model, str | Path):
         model = load(model)
     sources = _listed(source)
-    options = {
+    asked: dict[str, Any] = {
         "column": dict(column or {}),
         "group_by": group_by,
         "release": release,
         "min_probability": min_probability,
     }
     if values_as is not None:
-        options["values_as"] = values_as
+        asked["values_as"] = values_as
+    asked |= options or {}
     return infer_observations(
         model,
-        model.system.read(sources, options),
+        model.system.read(sources, asked),
         samples=samples,
         seed=seed,
         prior=prior,

@@ -167,6 +167,13 @@ def infer(
     values_as: Annotated[
         str | None, typer.Option("--as", help="Values as this catalogue's, or all.")
     ] = None,
+    clusters: Annotated[
+        Path | None, typer.Option(help="Galaxy clusters: table of their positions.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="NAME=VALUE of the reader, such as aperture=1.6."),
+    ] = None,
     prior: Annotated[Path | None, typer.Option(help="YAML file of priors to reweight by.")] = None,
     compare: Annotated[Path | None, typer.Option(help="Table of literature values.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for figures of each object.")] = None,
@@ -194,6 +201,8 @@ def infer(
         release=release,
         min_probability=min_probability,
         values_as=values_as,
+        clusters=clusters,
+        options=_options(option),
         prior=prior,
         compare=compare,
         figures=figures,
@@ -320,6 +329,12 @@ def _columns(pairs: list[str] | None) -> dict[str, str]:
     from melotte.io.gaia_columns import parse_column_options
 
     return parse_column_options(pairs or [])
+
+
+def _options(pairs: list[str] | None) -> dict[str, Any]:
+    from melotte.report.inference import parse_options
+
+    return parse_options(pairs or [])
 
 
 def _complain(message: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,8 @@ class InferenceRequest:
     release: str | None = None
     min_probability: float | None = None
     values_as: str | None = None
+    clusters: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     prior: Path | None = None
     compare: Path | None = None
     figures: Path | None = None
@@ -117,6 +119,30 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
         for line in json_lines(result):
             echo(line)
     return result
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Options of a reader from ``NAME=VALUE``; numbers and truth values are read as such.
+
+    Raises
+    ------
+    MelotteValueError
+        When one is not of that form, or names come twice.
+    """
+    import yaml
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not (name and equals and text):
+            raise MelotteValueError(f"--option {pair!r} is not of the form NAME=VALUE")
+        if name in options:
+            raise MelotteValueError(f"--option {name} is given twice")
+        try:
+            options[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise MelotteValueError(f"--option {pair!r}: the value is not valid YAML") from error
+    return options
 
 
 def summary_lines(result: InferenceResult, output: Path) -> Iterator[str]:
@@ -262,7 +288,9 @@ def _entries(model: Model, request: InferenceRequest) -> Iterator[Observation | 
         options["values_as"] = request.values_as
     if request.stars is not None:
         options["source_id"] = True
-    return model.system.read(request.inputs, options)
+    if request.clusters is not None:
+        options["clusters"] = request.clusters
+    return model.system.read(request.inputs, options | dict(request.options))
 
 
 def _remembered(

@@ -22,6 +22,7 @@ from melotte.systems.open_cluster.simulator import COLUMNS, Clusters, ClusterSim
 from melotte.telescope.gaia import gaia_release
 
 READ_BATCH = 256
+READER_OPTIONS = ("column", "group_by", "release", "min_probability")
 SIMULATION = "simulation"
 ASKED = ("source", "labels_known")
 """Fields of an observation that say whose values are asked for; nothing that was observed."""
@@ -121,6 +122,12 @@ class OpenCluster:
 
         ours = ("values_as", "source_id")
         columns = {name: value for name, value in options.items() if name not in ours}
+        unknown = [name for name in columns if name not in READER_OPTIONS]
+        if unknown:
+            raise MelotteValueError(
+                f"{unknown[0]!r} is not an option of open clusters; allowed: "
+                f"{', '.join((*READER_OPTIONS, *ours))}"
+            )
         with_ids = bool(options.get("source_id"))
         sources = self.sources(options.get("values_as"))
         waiting: list[Any] = []
