@@ -204,7 +204,17 @@ def scores(estimate: Array, truth: Array) -> dict[str, Any]:
             one = target_errors(estimate[part], truth[part])[0]
             ages[f"{low}-{high}"] = {"n": one.n, "bias": one.bias, "mae": one.mae}
     each = {name: {"n": one.n, **one.as_json()} for name, one in zip(NAMES, errors, strict=True)}
-    return {"mean_r2": mean_r2(errors), "targets": each, "log_age_by_age": ages}
+    rms = {
+        "log_age": root_mean_square(estimate[:, 0] - truth[:, 0]),
+        "extinction_v": root_mean_square(estimate[:, 1] - truth[:, 1]),
+        "distance_modulus": root_mean_square(5 * np.log10(estimate[:, 2] / truth[:, 2])),
+    }
+    return {"mean_r2": mean_r2(errors), "rms": rms, "targets": each, "log_age_by_age": ages}
+
+
+def root_mean_square(difference: Array) -> float:
+    """Root mean square of what is finite."""
+    return float(np.sqrt(np.nanmean(difference**2)))
 
 
 def judge(
@@ -295,6 +305,13 @@ def show(report: dict[str, Any]) -> None:
     for row in rows.values():
         ages = row["sources"][SOURCE]["log_age_by_age"]
         print(f"{row['title']:26s} " + "  ".join(f"{k}: {v['bias']:+.3f}" for k, v in ages.items()))
+    print(f"\nroot mean square error of log_age, A_V and distance modulus against {SOURCE}")
+    entries = {row["title"]: row["sources"][SOURCE] for row in rows.values()}
+    for one, others in report["catalogues"].items():
+        if SOURCE in others:
+            entries[f"catalogue {one}"] = others[SOURCE]
+    for title, entry in entries.items():
+        print(f"{title:26s} " + "  ".join(f"{value:.3f}" for value in entry["rms"].values()))
     _show_sources(report)
     for row in rows.values():
         for name, entry in row.get("calibration", {}).get(SOURCE, {}).items():
