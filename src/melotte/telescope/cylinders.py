@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,9 +21,6 @@ from melotte.ragged import Ragged, offsets_of
 from melotte.sky.cosmology import Cosmology
 from melotte.telescope.redshifts import relativistic_sum
 
-if TYPE_CHECKING:
-    from melotte.io.halo_catalogues import SimulatedHaloes
-
 Array = NDArray[np.float64]
 
 COLUMNS = ("velocity", "radius", "log_stellar_mass", "is_member")
@@ -34,6 +31,35 @@ FASTEST = 3500.0
 
 FLAT_DENSITY = 10**-5.2
 """Clusters per dex of mass and (Mpc/h)^3 in the flat training sample of Ho et al. 2019."""
+
+
+class Simulated(Protocol):
+    """What a catalogue of simulated galaxies holds; units as in :class:`Box`."""
+
+    @property
+    def box_size(self) -> float:
+        """Side of the periodic box."""
+        ...
+
+    @property
+    def position(self) -> Array:
+        """Shape (n_galaxies, 3)."""
+        ...
+
+    @property
+    def velocity(self) -> Array:
+        """Shape (n_galaxies, 3)."""
+        ...
+
+    @property
+    def host_id(self) -> NDArray[np.int64]:
+        """Shape (n_galaxies,)."""
+        ...
+
+    @property
+    def log_stellar_mass(self) -> Array:
+        """Shape (n_galaxies,)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +83,7 @@ class Box:
     log_stellar_mass: Array
 
     @classmethod
-    def of(cls, galaxies: SimulatedHaloes) -> Box:
+    def of(cls, galaxies: Simulated) -> Box:
         """The galaxies of a simulation's catalogue."""
         return cls(
             galaxies.box_size,
