@@ -13,6 +13,7 @@ from melotte.baselines.nfw_dispersion import (
 from melotte.baselines.velocity_dispersion import (
     SCALES,
     biweight_scale,
+    chosen_members,
     gapper_scale,
     velocity_dispersions,
 )
@@ -77,6 +78,12 @@ def test_sets_masks_and_few_galaxies():
         velocity_dispersions(velocity, [0, 5], "mad")  # pyright: ignore[reportArgumentType]
     with pytest.raises(MelotteValueError, match="keep has shape"):
         velocity_dispersions(velocity, [0, 5], keep=[True])
+
+
+def test_chosen_members_keep_their_clusters():
+    rows, offsets = chosen_members([1, 0, 0, 0, 1, 1], [0, 2, 4, 4, 6])
+    assert rows.tolist() == [0, 4, 5]
+    assert offsets.tolist() == [0, 1, 1, 1, 3]
 
 
 def test_dispersion_in_an_nfw_halo_obeys_the_virial_theorem():

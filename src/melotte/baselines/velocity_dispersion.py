@@ -149,3 +149,26 @@ def checked_sets(values: ArrayLike, offsets: ArrayLike) -> tuple[Array, NDArray[
     if starts[0] != 0 or starts[-1] != len(table) or (np.diff(starts) < 0).any():
         raise MelotteValueError(f"offsets must rise from 0 to {len(table)}")
     return table, starts
+
+
+def chosen_members(
+    keep: ArrayLike, offsets: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Some galaxies of every cluster, such as the true members of the pure catalogue.
+
+    Parameters
+    ----------
+    keep : array of bool, shape (n_galaxies,)
+    offsets : array of int, shape (n_clusters + 1,)
+
+    Returns
+    -------
+    rows : array of int64
+        Numbers of the galaxies that stay.
+    offsets : array of int64, shape (n_clusters + 1,)
+        Of the rows; a cluster may be left without galaxies.
+    """
+    kept = np.asarray(keep, dtype=bool)
+    _, starts = checked_sets(kept, offsets)
+    before = np.concatenate([[0], np.cumsum(kept)])
+    return np.flatnonzero(kept), before[starts].astype(np.int64)

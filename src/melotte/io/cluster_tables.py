@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +37,13 @@ class ClusterPositions:
     ids: tuple[str, ...]
     values: NDArray[np.float64]
 
-    def of(self, name: str) -> tuple[float, float, float]:
-        """Right ascension, declination (deg) and redshift of one cluster."""
-        ra, dec, redshift = self.values[self.ids.index(name)].tolist()
-        return ra, dec, redshift
+    @cached_property
+    def positions(self) -> dict[str, tuple[float, float, float]]:
+        """Right ascension, declination (deg) and redshift of each cluster by its name."""
+        return {
+            name: (ra, dec, redshift)
+            for name, (ra, dec, redshift) in zip(self.ids, self.values.tolist(), strict=True)
+        }
 
 
 def read_cluster_positions(
@@ -79,7 +84,7 @@ def read_cluster_positions(
     table, _ = read_galaxy_table(source, choose)
     found = recognised[-1]
     ids = [str(name) for name in table.text(found["cluster"])]
-    twice = sorted({name for name in ids if ids.count(name) > 1})
+    twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice:
         raise MelotteValueError(f"{path}: cluster {twice[0]!r} is listed more than once")
     values = np.full((len(ids), 3), np.nan)

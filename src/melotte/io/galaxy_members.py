@@ -155,49 +155,61 @@ def _groups_of(
     if not projected:
         vectors = unit_vectors(values["ra"][usable], values["dec"][usable])
     rows = _Rows({name: array[usable] for name, array in values.items()}, vectors, projected)
+    if "cluster" not in columns.found and known is not None and not projected:
+        return _around_each(known, rows, selection, str(path))
     dropped = [
         {text: int(n) for number, text in enumerate(texts) if (n := (faults == number).sum())}
         for faults in _split(reason, codes, len(ids))
     ]
-    where: dict[str, Any] = {"source": str(path)}
-    if "cluster" not in columns.found and known is not None and not projected:
-        return [
-            _cut(one, known.of(one), rows, _about(rows, known.of(one), selection), selection, where)
-            for one in known.ids
-        ]
     groups: list[GalaxyList | RejectedGroup] = []
-    for number, name in enumerate(ids):
+    every = _split(np.arange(len(usable)), codes[usable], len(ids))
+    for name, members, left_out in zip(ids, every, dropped, strict=True):
         if not name:
-            texts_ = f"these rows have no value in column {columns.found['cluster']}"
-            groups.append(RejectedGroup(f"(no {columns.found['cluster']})", texts_, str(path)))
+            theirs = columns.found["cluster"]
+            why = f"these rows have no value in column {theirs}"
+            groups.append(RejectedGroup(f"(no {theirs})", why, str(path)))
             continue
-        members = np.flatnonzero(codes[usable] == number)
         given = _given(name, rows, members, known, header, len(ids))
-        where = {"source": str(path), "dropped": dropped[number]}
-        groups.append(_cut(name, given, rows, members, selection, where))
+        groups.append(_cut(name, given, rows, members, selection, left_out, str(path)))
     return groups
 
 
-def _split(reason: NDArray[np.int64], codes: NDArray[np.int64], n: int) -> list[Any]:
+def _around_each(
+    known: ClusterPositions, rows: _Rows, selection: GalaxySelection, source: str
+) -> list[GalaxyList | RejectedGroup]:
+    """Every cluster of a table with the galaxies near it, of one survey."""
+    from scipy.spatial import KDTree
+
+    tree = KDTree(rows.vectors) if len(rows.vectors) else None
+    groups = []
+    for name, given in known.positions.items():
+        members = _near(tree, rows, given, selection)
+        groups.append(_cut(name, given, rows, members, selection, {}, source))
+    return groups
+
+
+def _split(values: NDArray[Any], codes: NDArray[np.int64], n: int) -> list[NDArray[Any]]:
+    """Values of each of n groups, in their order."""
     order = np.argsort(codes, kind="stable")
-    return np.split(reason[order], np.cumsum(np.bincount(codes, minlength=n))[:-1])
+    return np.split(values[order], np.cumsum(np.bincount(codes, minlength=n))[:-1])
 
 
-def _about(
-    rows: _Rows, given: tuple[float, float, float], selection: GalaxySelection
+def _near(
+    tree: Any, rows: _Rows, given: tuple[float, float, float], selection: GalaxySelection
 ) -> NDArray[np.int64]:
     """Rows that can lie in a cluster's cylinder wherever its centre is found."""
     ra, dec, redshift = given
-    near = np.ones(len(rows.vectors), dtype=bool)
+    members = np.arange(len(rows.vectors))
+    if tree is not None and math.isfinite(ra) and math.isfinite(dec) and redshift > 0:
+        reach = 2 * selection.aperture
+        reach /= length_per_radian(redshift, selection.omega_m, selection.lengths)
+        chord = 2 * math.sin(min(reach, math.pi) / 2)
+        found = tree.query_ball_point(unit_vectors(np.array(ra), np.array(dec)), chord)
+        members = np.sort(np.asarray(found, dtype=np.int64))
     if math.isfinite(redshift):
-        near &= (
-            np.abs(cluster_frame(rows.values["redshift"], redshift)) < 3 * selection.velocity_cut
-        )
-        if math.isfinite(ra) and redshift > 0:
-            reach = 2 * selection.aperture
-            reach /= length_per_radian(redshift, selection.omega_m, selection.lengths)
-            near &= angle_from(rows.vectors, unit_vectors(np.array(ra), np.array(dec))) < reach
-    return np.flatnonzero(near)
+        velocity = cluster_frame(rows.values["redshift"][members], redshift)
+        members = members[np.abs(velocity) < 3 * selection.velocity_cut]
+    return members
 
 
 def _given(
@@ -209,10 +221,10 @@ def _given(
     n_groups: int,
 ) -> tuple[float, float, float]:
     """Right ascension, declination and redshift that the tables say; NaN where they do not."""
-    if known is not None and name in known.ids:
-        return known.of(name)
+    if known is not None and name in known.positions:
+        return known.positions[name]
     if known is not None and n_groups == 1 and len(known.ids) == 1:
-        return known.of(known.ids[0])
+        return known.positions[known.ids[0]]
     if header is not None and header.centre is not None:
         ra, dec, velocity = header.centre
         return ra, dec, velocity / SPEED_OF_LIGHT
@@ -227,11 +239,11 @@ def _cut(
     rows: _Rows,
     members: NDArray[np.int64],
     selection: GalaxySelection,
-    where: Mapping[str, Any],
+    left_out: Mapping[str, int],
+    source: str,
 ) -> GalaxyList | RejectedGroup:
     """One cluster's galaxies, centred and cut to the cylinder."""
-    dropped = dict(where.get("dropped", {}))
-    source = where["source"]
+    dropped = dict(left_out)
     if not len(members):
         why = ", ".join(f"{n} with {text}" for text, n in dropped.items()) or "none near it"
         return RejectedGroup(name, f"no usable galaxy ({why})", source)
