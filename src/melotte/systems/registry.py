@@ -128,10 +128,18 @@ def _galaxy_cluster(data: Mapping[str, Any], model: Mapping[str, Any]) -> System
     return GalaxyCluster(DataSettings.parse(data, "data"), ModelSettings.parse(model, "model"))
 
 
+def _ho2019(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
+    from melotte.systems.ho2019.settings import DataSettings, ModelSettings
+    from melotte.systems.ho2019.system import Ho2019
+
+    return Ho2019(DataSettings.parse(data, "data"), ModelSettings.parse(model, "model"))
+
+
 _BUILDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], System]] = {
     "open-cluster": _open_cluster,
     "branco-ferraz": _branco_ferraz,
     "galaxy-cluster": _galaxy_cluster,
+    "ho2019": _ho2019,
 }
 """What builds a system from its sections of a preset; a system's modules load when it is built."""
 
