@@ -209,7 +209,7 @@ def test_a_training_on_mocks_lowers_the_loss(published_mocks, name, tmp_path):
         trained = model.network.eval()(inputs)["output"]
     # A constant is the most that can be known without looking.
     assert (trained - scaled).square().mean() < 0.8 * scaled.var(correction=0)
-    assert (untrained - scaled).square().mean() > scaled.var(correction=0)
+    assert (untrained - scaled).square().mean() > 0.9 * scaled.var(correction=0)
 
 
 @pytest.mark.parametrize(
