@@ -206,6 +206,103 @@ def test_train_writes_a_model_that_loads(tmp_path):
     assert model.reference
 
 
+@pytest.fixture
+def quickly_judged(monkeypatch):
+    """Models are finished on few mocks."""
+    from melotte.engine import finishing
+
+    monkeypatch.setattr(finishing, "REFERENCE_MOCKS", 400)
+    monkeypatch.setattr(finishing, "METRIC_MOCKS", 300)
+
+
+@pytest.mark.usefixtures("quickly_judged")
+def test_train_on_labelled_clusters(members, tmp_path, capsys):
+    members, _ = members
+    names = list(dict.fromkeys(Table.read(members)["Cluster"]))
+    labels = Table({"Cluster": [*names[:-2], "elsewhere"]})
+    labels["AgeNN"] = np.linspace(7.0, 9.5, len(labels))
+    labels["AVNN"] = 0.5
+    labels["DistPc"] = 1500.0
+    labels.write(tmp_path / "labels.csv")
+    path = tmp_path / "labelled.safetensors"
+    tiny = [word for word in TINY if "batches" not in word and "total_mocks" not in word]
+    settings = (*tiny, "model.label_sources=[CG20]", "model.ensemble=2", "training.frozen=[]")
+    code = run(
+        "train",
+        "open-cluster-catalogues",
+        *settings,
+        "--members",
+        members,
+        "--labels",
+        tmp_path / "labels.csv",
+        "-o",
+        path,
+    )
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert f"labelled clusters: {len(names) - 2}; without a label: 2" in said.out
+    model = melotte.load(path, device="cpu")
+    assert model.provenance["examples"]["n"] == len(names) - 2
+    assert run("infer", path, members, "-o", tmp_path / "as.ecsv", "--as", "cg20") == 0
+    assert set(Table.read(tmp_path / "as.ecsv")["values_as"]) == {"CG20"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--members", "m.csv"), "--members and --labels go together"),
+        (("--labels", "l.csv"), "--members and --labels go together"),
+        (("--members", "m.csv", "--bank", "b.h5"), "exclude each other"),
+    ],
+)
+def test_train_says_what_goes_together(words, message, tmp_path, capsys):
+    code = run("train", "open-cluster-catalogues", *words, "-o", tmp_path / "m.safetensors")
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("quickly_judged")
+def test_train_on_a_bank(tmp_path):
+    bank = tmp_path / "bank.h5"
+    sizes = ("data.max_stars=32", "data.members=[10, 60]")
+    assert run("simulate", "open-cluster", *sizes, "-n", 48, "-o", bank, "--seed", 3) == 0
+    path = tmp_path / "tiny.safetensors"
+    tiny = [word for word in TINY if "batches" not in word and "total_mocks" not in word]
+    assert run("train", "open-cluster", *tiny, *sizes, "--bank", bank, "-o", path) == 0
+    provenance = melotte.load(path, device="cpu").provenance
+    assert provenance["examples"]["n"] == 48
+    assert provenance["mocks"] == 0
+
+
+def test_values_as_a_catalogue_and_as_all(model, members, tmp_path, capsys):
+    members, _ = members
+    sources = model.system.model.label_sources
+    assert sources
+    assert run("infer", "open-cluster", members, "-o", tmp_path / "all.ecsv", "--as", "all") == 0
+    table = Table.read(tmp_path / "all.ecsv")
+    names = set(table["id"])
+    assert len(table) == len(names) * (1 + len(sources))
+    assert set(table["values_as"]) == {"simulation", *sources}
+    assert run("infer", "open-cluster", members, "-o", tmp_path / "one.ecsv") == 0
+    physical = table[table["values_as"] == "simulation"]
+    assert np.allclose(physical["log_age_50"], Table.read(tmp_path / "one.ecsv")["log_age_50"])
+    assert run("infer", "open-cluster", members, "-o", tmp_path / "x.ecsv", "--as", "MWSC") == 2
+    assert "does not know 'MWSC'" in capsys.readouterr().err
+    assert not (tmp_path / "x.ecsv").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("aperture=1.6", "not an option of open clusters"), ("aperture", "NAME=VALUE")],
+)
+def test_reader_options_are_checked(members, option, message, tmp_path, capsys):
+    path, _ = members
+    code = run("infer", "open-cluster", path, "-o", tmp_path / "x.ecsv", "--option", option)
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_adql_names_the_columns_that_infer_reads(capsys):
     assert run("adql", "--cluster", "M67") == 0
     query = capsys.readouterr().out

@@ -154,7 +154,7 @@ class ExampleSource:
         self.n_mocks = settings.batch_size - per_batch
         self.mock_share = self.n_mocks / settings.batch_size
         n_batches = -(-len(training) // per_batch)
-        self.settings = settings.model_copy(update={"n_batches": n_batches})
+        self.settings = settings.model_copy(update={"n_batches": n_batches, "total_mocks": None})
 
     def stream(
         self, start: int, device: torch.device, rank: int, world_size: int

@@ -30,7 +30,7 @@ def finish_model(model: Model) -> Model:
     Model
         The same model, with ``reference``, ``metrics`` and ``calibration`` filled.
     """
-    with_domain_reference(model)
+    with_domain_reference(model, REFERENCE_MOCKS)
     evaluation = evaluate(model, n=METRIC_MOCKS, seed=METRIC_SEED)
     model.metrics = evaluation.as_json()
     model.calibration = evaluation.calibration.as_json()

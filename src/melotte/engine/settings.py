@@ -103,7 +103,8 @@ class TrainingSettings(Settings):
         Mocks on which the preparation constants are measured.
     mock_share : float, 0 to below 1
         Share of mocks in a batch where a fixed set of examples is trained on. An epoch is then
-        one pass over the examples, whatever ``n_batches`` says.
+        one pass over the examples, whatever ``n_batches`` says, and ``max_epochs`` decides, not
+        ``total_mocks``.
     validation_fraction : float, 0 to below 1
         Share of the examples' groups that is held out to validate, in place of mocks; with 0 the
         last weights are kept.
