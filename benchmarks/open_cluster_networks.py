@@ -124,25 +124,26 @@ def tuned(train: LabelledClusters, test: Observation, seed: int) -> Predictions:
 
 
 def tuned_on_one(train: LabelledClusters, test: Observation, seed: int) -> Predictions:
-    """One network, without the other catalogues."""
-    alone = f"model.label_sources=[{SOURCE}]", "model.ensemble=1", "training.max_epochs=37"
-    return tuned_by_source(train, test, seed, alone)
+    """The same without the other catalogues."""
+    return tuned_by_source(train, test, seed, (f"model.label_sources=[{SOURCE}]",))
 
 
 def tuned_and_moved(train: LabelledClusters, test: Observation, seed: int) -> Predictions:
-    """One network, with lists moved in distance and dust."""
-    moved = (
-        "data.augmentation.extinction_shift=1.0",
-        "data.augmentation.distance_shift=1.5",
-        "model.ensemble=1",
-        "training.max_epochs=37",
-    )
+    """The same with lists moved in distance and dust."""
+    moved = "data.augmentation.extinction_shift=1.0", "data.augmentation.distance_shift=1.5"
     return tuned_by_source(train, test, seed, moved)
 
 
-def tuned_single(train: LabelledClusters, test: Observation, seed: int) -> Predictions:
-    """One network in place of three, with a third of the batches."""
-    return tuned_by_source(train, test, seed, ("model.ensemble=1", "training.max_epochs=37"))
+def tuned_ensemble(train: LabelledClusters, test: Observation, seed: int) -> Predictions:
+    """Three networks, each with as many batches."""
+    three = (
+        "model.ensemble=3",
+        "training.max_epochs=120",
+        "training.warmup_batches=180",
+        "training.rate_factors={}",
+        "training.learning_rate=4e-4",
+    )
+    return tuned_by_source(train, test, seed, three)
 
 
 def of_the_seed(name: str, augmentation: str = "none") -> FitPredict:
@@ -185,6 +186,6 @@ NETWORKS: dict[str, Method] = {
     "tuned": Method(tuned, "fine-tuned"),
     "tuned-cg20-only": Method(tuned_on_one, "fine-tuned, CG20 only"),
     "tuned-moved": Method(tuned_and_moved, "fine-tuned, lists moved"),
-    "tuned-single": Method(tuned_single, "fine-tuned, one network"),
+    "tuned-ensemble": Method(tuned_ensemble, "fine-tuned, three networks"),
 }
 """Methods that train networks."""

@@ -151,6 +151,7 @@ def learned(tmp_path_factory, system, mocks):
             "training.precision=32",
             "training.warmup_batches=4",
             "training.ema_decay=0.5",
+            "training.rate_factors={}",
             "data.augmentation.most_stars=60",
         ),
     )
@@ -202,7 +203,9 @@ def test_the_catalogue_is_chosen_by_name(system):
 
 
 def test_members_of_an_ensemble_take_turns_and_are_mixed(mocks):
-    system = build_system(load_preset("open-cluster-catalogues", OVERRIDES[:1]))
+    system = build_system(
+        load_preset("open-cluster-catalogues", (*OVERRIDES[:1], "model.ensemble=3"))
+    )
     network = system.network({})
     network.adopt(melotte.load("open-cluster", "cpu").network.state_dict())
     batch = joined(system, mocks.select(torch.arange(6))).batch

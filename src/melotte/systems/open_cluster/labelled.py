@@ -151,8 +151,6 @@ def augmented(batch: Batch, settings: AugmentationSettings, generator: torch.Gen
     counts, index = stars.counts, stars.index
     low, high = settings.kept_stars
     share = low + (high - low) * torch.rand(len(counts), generator=generator, device=device)
-    # The list is told as long as it is; of a long one a sample is read, as of any list.
-    data["n_listed"] = (share * counts).round().clamp(min=1)
     share = torch.minimum(share, settings.most_stars / counts.clamp(min=1))
     keep = torch.rand(len(index), generator=generator, device=device) < share[index]
     values = stars.values.clone()
@@ -160,6 +158,7 @@ def augmented(batch: Batch, settings: AugmentationSettings, generator: torch.Gen
     noise = torch.randn(len(values), generator=generator, device=device)
     values[:, 2] += settings.error_share * error * noise
     data["stars"] = Ragged(values, stars.offsets).where(keep)
+    data["n_listed"] = data["stars"].counts.to(values.dtype)
     noise = _heavy_tailed(labels.shape, generator)
     scale = labels.new_tensor(settings.label_noise)
     shift = scale * batch.targets["label_scatter"] * noise
