@@ -34,6 +34,9 @@ def main() -> None:
         if script == here:
             continue
         options = options_of(script)
+        if not options:
+            # A part of another benchmark: it has no command line.
+            continue
         if "--data" in options:
             print(f"-- {script.name}: skipped, needs --data DIR", flush=True)
             continue

@@ -72,7 +72,7 @@ def test_two_clusters_in_velocity_are_a_merger():
 
 
 def test_options_are_checked():
-    with pytest.raises(MelotteValueError, match="'radius' is not an option .*aperture"):
+    with pytest.raises(MelotteValueError, match=r"'radius' is not an option .*aperture"):
         read(table(), radius=1)
     with pytest.raises(MelotteValueError, match="completeness 2 is outside"):
         read(table(), completeness=2)
