@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -228,6 +229,7 @@ class TrainingRun:
         if not self.leads:
             return
         epoch = -(-state.step // settings.n_batches)
+        validated = measured["loss"] if math.isfinite(measured["loss"]) else None
         rate = run.optimizer.param_groups[0]["lr"] if run.optimizer is not None else None
         entry = {
             "event": "epoch",
@@ -236,7 +238,7 @@ class TrainingRun:
             "mocks": round(state.step * settings.batch_size * self.source.mock_share),
             "seconds": round(state.seconds, 2),
             "training_loss": loss,
-            "validation_loss": measured["loss"],
+            "validation_loss": validated,
             "validation_terms": {k: v for k, v in measured.items() if k != "loss"},
             "best": state.best_step == state.step,
             "learning_rate": rate,
@@ -244,7 +246,8 @@ class TrainingRun:
         }
         self.folder.log(entry)
         self.progress.say(
-            f"epoch {epoch}: training loss {loss:.4f}, validation loss {measured['loss']:.4f}"
+            f"epoch {epoch}: training loss {loss:.4f}"
+            + ("" if validated is None else f", validation loss {validated:.4f}")
             + (" (best)" if entry["best"] else "")
         )
         if self.writer is not None:
@@ -280,7 +283,9 @@ class TrainingRun:
         if self.progress.wants_details:
             self.progress.shown()
             loss = run.mean_loss()
-            details = f"loss {loss:.4f}, best validation {self.state.best_loss:.4f}"
+            details = f"loss {loss:.4f}"
+            if math.isfinite(self.state.best_loss):
+                details += f", best validation {self.state.best_loss:.4f}"
             if self.state.skipped:
                 details += f", {self.state.skipped} skipped"
         self.progress.update(self.state.step, details)
