@@ -237,6 +237,7 @@ class _Work:
         outputs = run_network(model, observation)
         n_drawn = max(self.n_samples, LEAST_SAMPLES if self.prior is None else REWEIGHTED_SAMPLES)
         unit = draw_by_object(outputs, n_drawn, self.seed, ids).cpu().double()
+        given = self._given(observation)
         flags = np.zeros(len(ids), dtype=np.int64)
         if observation.flags is not None:
             flags |= observation.flags.cpu().numpy()
@@ -256,7 +257,8 @@ class _Work:
             columns["prior_sample_size"] = effective
             flags |= _flags_of_resampled(unit, effective, model.parameters)
         else:
-            flags |= flag_posteriors(unit.numpy(), model.parameters)
+            parameters = [one for one, kept in zip(model.parameters, given, strict=True) if kept]
+            flags |= flag_posteriors(unit.numpy()[..., given], parameters)
         levels = torch.tensor(LEVELS, dtype=torch.float64)
         if exact:
             quantiles = outputs["posterior"].quantile(levels.float()).cpu().double()
@@ -264,10 +266,12 @@ class _Work:
             quantiles = torch.quantile(unit, levels, dim=1).movedim(0, 1)
         physical = model.prior.from_unit(quantiles).numpy()
         kept = model.prior.from_unit(unit[:, : self.n_samples]).float().numpy()
+        physical[..., ~given] = np.nan
+        kept[..., ~given] = np.nan
         rows = []
         for i, name in enumerate(ids):
             own = {key: values[i] for key, values in columns.items()}
-            if np.isfinite(physical[i]).all():
+            if np.isfinite(physical[i][:, given]).all():
                 samples = kept[i] if self.n_samples else None
                 rows.append(_Row(name, int(flags[i]), physical[i], samples, own, reasons[i]))
             else:
@@ -276,6 +280,14 @@ class _Work:
                 reason = "the prior file excludes it" if excluded else "posterior is not finite"
                 rows.append(_Row(name, failed, columns=own, reason=reason))
         return rows
+
+    def _given(self, observation: Observation) -> NDArray[np.bool_]:
+        """Which parameters the model gives for these objects; a system may withhold some."""
+        withhold = getattr(self.model.system, "withheld", None)
+        mask = None if withhold is None else withhold(observation, self.model.network)
+        if mask is None:
+            return np.ones(len(self.model.parameters), dtype=bool)
+        return ~mask.cpu().numpy()
 
     def _columns(self, observation: Observation, outputs: Mapping[str, Any]) -> dict[str, Any]:
         describe = getattr(self.model.system, "result_columns", None)

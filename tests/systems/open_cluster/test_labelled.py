@@ -8,11 +8,12 @@ import torch
 
 import melotte
 from melotte.api import plain_name
-from melotte.engine.inference import run_network
+from melotte.engine.inference import infer_batches, run_network
 from melotte.engine.mocks import draw_mocks
 from melotte.engine.settings import LocalSettings
 from melotte.engine.training import train
 from melotte.errors import MelotteValueError
+from melotte.flags import Flag
 from melotte.io.cluster_labels import ClusterLabels
 from melotte.parameters import Prior
 from melotte.systems.base import RowError
@@ -184,6 +185,20 @@ def test_catalogues_are_learned_and_the_physics_stays(system, mocks, learned):
     )
     # The other catalogue's ages are 0.4 dex older.
     assert (other - one).median() == pytest.approx(0.4, abs=0.15)
+
+
+def test_what_a_catalogue_never_gave_is_not_given(mocks, learned):
+    assert learned.network.catalogues.taught.tolist() == [
+        [True, True, True, False],
+        [True, True, True, True],
+    ]
+    some = named(mocks.select(torch.arange(5)))
+    results = [infer_batches(learned, [asked(some, k)], n_samples=4) for k in (0, 1, 2)]
+    given = [np.isfinite(one.quantiles).all((0, 1)).tolist() for one in results]
+    assert given == [[True] * 4, [True, True, True, False], [True] * 4]
+    assert not any(one.flags[0] & Flag.FAILED for one in results)
+    assert np.isnan(results[1].samples[..., 3]).all()
+    assert np.isfinite(results[1].samples[..., :3]).all()
 
 
 def test_a_batch_asks_for_one_kind_of_values(mocks, learned):

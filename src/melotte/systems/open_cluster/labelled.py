@@ -41,7 +41,7 @@ class LabelledLists:
     Parameters
     ----------
     batch : Batch
-        Observation with the field ``labels_known`` (batch, s); targets ``labels`` and
+        Observation with the field ``labels_known`` (batch, s, 4); targets ``labels`` and
         ``label_scatter`` (batch, s, 4); lists of the same id share a group.
     ids : tuple of str
     n_unlabelled, n_rejected : int
@@ -112,7 +112,7 @@ def label_lists(
             f"labels or have none, {n_rejected} could not be read"
         )
     chosen_rows = torch.tensor(rows)
-    data = _joined(observations) | {"labels_known": good[chosen_rows].any(-1)}
+    data = _joined(observations) | {"labels_known": good[chosen_rows]}
     n = len(rows)
     batch = Batch(
         Observation(data),

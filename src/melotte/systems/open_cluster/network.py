@@ -90,11 +90,20 @@ class CatalogueEnsemble(nn.Module):
     Parameters
     ----------
     settings : ModelSettings
+
+    Attributes
+    ----------
+    taught : BoolTensor, shape (n_catalogues, 4)
+        Which parameters each catalogue gave in training; of the others nothing was learned.
     """
+
+    taught: Tensor
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         self.members = nn.ModuleList(CataloguePosterior(settings) for _ in range(settings.ensemble))
+        shape = len(settings.label_sources), N_PARAMETERS
+        self.register_buffer("taught", torch.zeros(shape, dtype=torch.bool))
 
     def forward(
         self, stars: Ragged, context: Tensor, rows: Tensor, sources: Tensor
@@ -142,7 +151,7 @@ class ClusterNetwork(ListPosterior):
         inputs : mapping
             ``stars``, ``context``; where given, ``source`` (batch,): 0 for the physical
             posterior, ``i`` for that of catalogue ``i - 1``; all 0, or none. With
-            ``labels_known`` (batch, s), the posteriors of all known (list, catalogue) pairs are
+            ``labels_known`` (batch, s, 4), the posteriors of all known (list, catalogue) pairs are
             given in its place.
 
         Returns
@@ -158,7 +167,9 @@ class ClusterNetwork(ListPosterior):
             embedding = self.encoder(stars, context)
             return {"posterior": self.head(embedding), "embedding": embedding}
         if known is not None:
-            pairs = torch.nonzero(known)
+            if self.training:
+                self.catalogues.taught |= known.any(0)
+            pairs = torch.nonzero(known.any(-1))
             posterior = self.catalogues(stars, context, pairs[:, 0], pairs[:, 1])
             return {"posterior": posterior, "pairs": pairs}
         if source is None or not bool(source.all()):
@@ -179,6 +190,9 @@ class ClusterNetwork(ListPosterior):
         merged = dict(weights)
         if self.catalogues is not None and not any(n.startswith(LEARNED) for n in weights):
             for name, value in self.catalogues.state_dict().items():
+                if name == "taught":
+                    merged[LEARNED + name] = value
+                    continue
                 # members.0.encoder.x begins as encoder.x; what only catalogues have stays.
                 physical = name.split(".", 2)[2]
                 merged[LEARNED + name] = weights.get(physical, value)

@@ -142,6 +142,14 @@ class OpenCluster:
         if waiting:
             yield from self._asked(waiting, sources, with_ids)
 
+    def withheld(self, observation: Observation, network: nn.Module) -> Tensor | None:
+        """Parameters of which the catalogue that is asked for says nothing, (n_parameters,)."""
+        source = observation.data.get("source")
+        catalogues = getattr(network, "catalogues", None)
+        if not isinstance(source, Tensor) or catalogues is None or not bool(source.any()):
+            return None
+        return ~catalogues.taught[int(source[0]) - 1]
+
     def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
         """Counts, magnitudes, colours, parallax and scatter of each list."""
         return preparation.summaries(observation, self.data.max_stars), preparation.SUMMARIES
