@@ -243,3 +243,24 @@ def test_members_of_an_ensemble_take_turns_and_are_mixed(mocks):
         mixed = network(inputs)["posterior"]
     assert len(mixed.members) == 3
     assert len(mixed) == len(network(inputs)["pairs"])
+
+
+def test_a_model_is_started_from_whatever_catalogues_it_knows(learned):
+    weights = learned.network.state_dict()
+    same = build_system(load_preset("open-cluster-catalogues", OVERRIDES)).network({})
+    same.adopt(weights)
+    name = "catalogues.members.0.adapter.1.weight"
+    assert torch.equal(same.state_dict()[name], weights[name])
+    other = build_system(
+        load_preset("open-cluster-catalogues", ("model.label_sources=[A, B, C]",))
+    ).network({})
+    other.adopt(weights)
+    state = other.state_dict()
+    copied = [key for key in weights if key.startswith(("encoder.", "head."))]
+    assert copied
+    for key in copied:
+        assert torch.equal(state["catalogues.members.0." + key], weights[key])
+    assert not state["catalogues.taught"].any()
+    plain = build_system(load_preset("open-cluster")).network({})
+    plain.adopt(weights)
+    assert not any(key.startswith("catalogues") for key in plain.state_dict())

@@ -180,20 +180,24 @@ class ClusterNetwork(ListPosterior):
         return {"posterior": posterior, "embedding": embedding}
 
     def adopt(self, weights: Mapping[str, Tensor]) -> None:
-        """Take a model's weights; where it knows no catalogues, they start as the physics.
+        """Take a model's weights.
+
+        Where it knows no catalogues, or not as many, their networks start as the physical one.
 
         Raises
         ------
         RuntimeError
-            When the weights are of another shape.
+            When the physical weights are of another shape.
         """
-        merged = dict(weights)
-        if self.catalogues is not None and not any(n.startswith(LEARNED) for n in weights):
-            for name, value in self.catalogues.state_dict().items():
-                if name == "taught":
-                    merged[LEARNED + name] = value
-                    continue
-                # members.0.encoder.x begins as encoder.x; what only catalogues have stays.
-                physical = name.split(".", 2)[2]
-                merged[LEARNED + name] = weights.get(physical, value)
+        own = self.state_dict()
+        merged = {name: value for name, value in weights.items() if not name.startswith(LEARNED)}
+        learned = {name: value for name, value in own.items() if name.startswith(LEARNED)}
+        fits = all(
+            name in weights and weights[name].shape == value.shape
+            for name, value in learned.items()
+        )
+        for name, value in learned.items():
+            # catalogues.members.0.encoder.x starts as encoder.x; what only catalogues have stays.
+            physical = name.removeprefix(LEARNED).split(".", 2)[-1]
+            merged[name] = weights[name] if fits else weights.get(physical, value)
         self.load_state_dict(merged)
