@@ -1,7 +1,7 @@
 """Mass from the whole distribution of galaxies: support distribution machines, and a fast cousin.
 
-A cluster is a sample of |v|, or of (|v|, R). :class:`SupportDistributionMachine` compares samples
-by their divergence, :class:`MeanEmbedding` by their mean features; both put a kernel on the
+A cluster is a sample of ``|v|``, or of ``(|v|, R)``. :class:`SupportDistributionMachine` compares
+samples by their divergence, :class:`MeanEmbedding` by their mean features; both put a kernel on the
 difference and regress the log mass.
 """
 
@@ -57,7 +57,7 @@ class SupportDistributionMachine:
     Parameters
     ----------
     dimensions : {1, 2}
-        |v| alone, or |v| and R.
+        ``|v|`` alone, or ``|v|`` and R.
     neighbours : int
         K of the divergence.
     grid : SearchGrid, optional
@@ -194,7 +194,7 @@ class MeanEmbedding:
     Parameters
     ----------
     dimensions : {1, 2}
-        |v| alone, or |v| and R.
+        ``|v|`` alone, or ``|v|`` and R.
     n_features : int
     bandwidths : tuple of float
         Of the kernel between clusters, in medians of the squared distance.
@@ -323,9 +323,9 @@ class MeanEmbedding:
 def features(
     velocity: ArrayLike, radius: ArrayLike, offsets: ArrayLike, dimensions: int
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Points (|v|/700 km/s[, R/(0.45 Mpc/h)]) of all galaxies, shape (n_galaxies, dimensions).
+    """Points ``(|v|/700 km/s[, R/(0.45 Mpc/h)])`` of all galaxies, shape (n_galaxies, dimensions).
 
-    Which side is approaching says nothing of the mass, so that only |v| counts.
+    Which side is approaching says nothing of the mass, so that only ``|v|`` counts.
     """
     values, starts = checked_sets(velocity, offsets)
     radii, _ = checked_sets(radius, offsets)

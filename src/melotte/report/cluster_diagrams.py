@@ -15,7 +15,7 @@ from melotte.telescope.gaia import gaia_release
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from melotte.systems.open_cluster.stars import ClusterStars
+    from melotte.systems.open_cluster.stars import ClassifiedStars
 
 N_DRAWN = 60
 """Samples whose isochrones make the band."""
@@ -114,7 +114,7 @@ def draw_diagram(
     *,
     release: str = "EDR3",
     title: str = "",
-    found: ClusterStars | None = None,
+    found: ClassifiedStars | None = None,
 ) -> None:
     """Draw members, the median isochrone with its 68 % band, and the equal-mass binaries.
 
@@ -127,7 +127,7 @@ def draw_diagram(
         Posterior samples of (log_age, extinction_v, distance, metallicity).
     release : str
     title : str
-    found : ClusterStars, optional
+    found : ClassifiedStars, optional
         Colours the stars by class; by membership without it.
     """
     g, colour, membership = stars[:, 0], stars[:, 1], stars[:, -1]
@@ -182,7 +182,7 @@ def cluster_figure(
     units: Sequence[str],
     *,
     release: str = "EDR3",
-    found: ClusterStars | None = None,
+    found: ClassifiedStars | None = None,
 ) -> Figure:
     """One cluster's diagram with its measured values above it.
 
@@ -193,7 +193,7 @@ def cluster_figure(
     samples : array, shape (n_samples, n_parameters)
     names, units : sequence of str, length n_parameters
     release : str
-    found : ClusterStars, optional
+    found : ClassifiedStars, optional
         Colours the stars by class and adds their distances from the single-star sequence.
 
     Returns
@@ -234,7 +234,7 @@ def _path(
 
 
 def _draw_classes(
-    axes: Axes, colour: np.ndarray, g: np.ndarray, found: ClusterStars, size: float
+    axes: Axes, colour: np.ndarray, g: np.ndarray, found: ClassifiedStars, size: float
 ) -> None:
     """Stars coloured by class; the less certain the membership, the paler."""
     for number, (kind, (shown, marker)) in enumerate(CLASS_STYLES.items()):
@@ -255,7 +255,7 @@ def _draw_classes(
         )
 
 
-def _draw_distances(axes: Axes, g: np.ndarray, found: ClusterStars) -> None:
+def _draw_distances(axes: Axes, g: np.ndarray, found: ClassifiedStars) -> None:
     """Distances from the single-star sequence in errors, against G."""
     shown = np.clip(found.single_distance, -FARTHEST, FARTHEST)
     for number, (colour, marker) in enumerate(CLASS_STYLES.values()):

@@ -18,7 +18,7 @@ from melotte.engine.results import InferenceResult, ResultColumn
 from melotte.errors import MelotteValueError
 from melotte.report.result_page import POOR_FIT, STAR_COUNTS
 from melotte.systems.open_cluster.predictive import REPLICATES, check_list
-from melotte.systems.open_cluster.stars import CLASSES, ClusterStars, classify_stars
+from melotte.systems.open_cluster.stars import CLASSES, ClassifiedStars, classify_stars
 from melotte.systems.open_cluster.system import SIMULATION
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def is_physical(result: InferenceResult, row: int) -> bool:
     return asked is None or str(asked.values[row]) == SIMULATION
 
 
-def classified(model: Model, result: InferenceResult, members: MemberList) -> ClusterStars:
+def classified(model: Model, result: InferenceResult, members: MemberList) -> ClassifiedStars:
     """Classes and masses of one cluster's stars; see :func:`.classify_stars`."""
     if result.samples is None:
         raise MelotteValueError("the result has no samples; isochrones need some")
@@ -127,7 +127,7 @@ def classified(model: Model, result: InferenceResult, members: MemberList) -> Cl
 
 def all_classified(
     model: Model, result: InferenceResult, lists: Sequence[MemberList]
-) -> list[ClusterStars]:
+) -> list[ClassifiedStars]:
     """Classes and masses of the stars of every cluster, with a progress bar on a terminal."""
     bar = Progress(len(lists), "stars classified")
     found = []
@@ -141,7 +141,7 @@ def all_classified(
 
 
 def with_counts(
-    result: InferenceResult, lists: Sequence[MemberList], found: Sequence[ClusterStars]
+    result: InferenceResult, lists: Sequence[MemberList], found: Sequence[ClassifiedStars]
 ) -> InferenceResult:
     """The result with the columns ``STAR_COUNTS``; 0 where a row failed."""
     counts = np.zeros((len(result), len(CLASSES)), dtype=np.int64)
@@ -188,7 +188,7 @@ def with_predictive(
 
 
 def star_table(
-    result: InferenceResult, lists: Sequence[MemberList], found: Sequence[ClusterStars]
+    result: InferenceResult, lists: Sequence[MemberList], found: Sequence[ClassifiedStars]
 ) -> Table:
     """One row a star, clusters in the order of the result and stars in that of the file.
 
@@ -197,7 +197,7 @@ def star_table(
     result : InferenceResult
         Gives the provenance.
     lists : sequence of MemberList
-    found : sequence of ClusterStars, one a list
+    found : sequence of ClassifiedStars, one a list
 
     Returns
     -------
@@ -241,7 +241,7 @@ def star_table(
     return table
 
 
-def summary_lines(lists: Sequence[MemberList], found: Sequence[ClusterStars]) -> Iterator[str]:
+def summary_lines(lists: Sequence[MemberList], found: Sequence[ClassifiedStars]) -> Iterator[str]:
     """How many stars of each class there are, for a person."""
     kinds = np.concatenate([one.kind for one in found]) if found else np.array([], dtype=int)
     counts = np.bincount(kinds, minlength=len(CLASSES))

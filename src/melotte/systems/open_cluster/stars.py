@@ -44,7 +44,7 @@ LEAST_PROBABILITY = 0.1
 
 
 @dataclass(frozen=True)
-class ClusterStars:
+class ClassifiedStars:
     """What the diagram says of every star; arrays of shape (n_stars,), NaN where nothing.
 
     Parameters
@@ -92,7 +92,7 @@ class ClusterStars:
 
 def classify_stars(
     stars: Array, samples: Array, release: str, settings: DataSettings, grid: StellarGrid
-) -> ClusterStars:
+) -> ClassifiedStars:
     """Probabilities, masses and mass ratios of the stars of a cluster.
 
     Parameters
@@ -108,7 +108,7 @@ def classify_stars(
 
     Returns
     -------
-    ClusterStars
+    ClassifiedStars
     """
     chosen = np.linspace(0, len(samples) - 1, min(len(samples), N_SAMPLES)).round().astype(int)
     samples = np.asarray(samples, dtype=float)[chosen]
@@ -120,7 +120,7 @@ def classify_stars(
     return _summary(stars, sequences, mixture, fit)
 
 
-def _summary(stars: Array, sequences: Sequences, mixture: Mixture, fit: Fit) -> ClusterStars:
+def _summary(stars: Array, sequences: Sequences, mixture: Mixture, fit: Fit) -> ClassifiedStars:
     """Sum a fit over its samples and measure distances from the sequences."""
     weight = fit.weight
 
@@ -141,7 +141,7 @@ def _summary(stars: Array, sequences: Sequences, mixture: Mixture, fit: Fit) -> 
     single, mass = _distances(sequences, mixture, fit.shift, 0)
     binary, _ = _distances(sequences, mixture, fit.shift, sequences.points.shape[1] - 1)
     mean_mass = mean(mass)
-    return ClusterStars(
+    return ClassifiedStars(
         probability=probability,
         mass=mean_mass,
         mass_error=np.sqrt(np.maximum(mean(mass**2) - mean_mass**2, 0)),
