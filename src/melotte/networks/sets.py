@@ -73,12 +73,19 @@ class SetEncoder(nn.Module):
         -------
         Tensor, shape (n_sets, features)
         """
+        return self.encode(elements, context)[0]
+
+    def encode(self, elements: Ragged, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of sets (n_sets, features), and of their elements (n_elements, width).
+
+        Those of an element are from the last block: it has seen its set.
+        """
         index, counts = elements.index, elements.counts
         hidden = self.element(elements.values)
         summary = self.context(context)
         for block in self.blocks:
             hidden, summary = block(hidden, summary, index, counts)
-        return self.out(summary)
+        return self.out(summary), hidden
 
 
 class SetBlock(nn.Module):

@@ -127,6 +127,8 @@ class ModelSettings(Settings):
         Of :class:`~melotte.networks.sets.SetEncoder`.
     dropout : float
         Of the features that the head sees.
+    membership_weight : float
+        Of the galaxies' memberships in the loss; 0 for a network that does not give them.
     head, head_settings
         See :func:`melotte.networks.heads.build_head`.
     """
@@ -138,6 +140,7 @@ class ModelSettings(Settings):
     attention_seeds: Annotated[int, Field(ge=0)] = 8
     features: Annotated[int, Field(ge=8)] = 96
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    membership_weight: Annotated[float, Field(ge=0)] = 0.3
     head: Literal["point", "grid", "flow", "mixture", "autoregressive"] = "autoregressive"
     head_settings: dict[str, float | int | str | list[int]] = Field(default_factory=dict)
 

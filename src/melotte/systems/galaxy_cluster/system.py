@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from melotte.networks.heads import build_head
-from melotte.networks.sets import SetEncoder
+from melotte.networks.sets import SetEncoder, segment_mean
 from melotte.parameters import Parameter, Prior
 from melotte.ragged import Ragged
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
@@ -85,10 +85,19 @@ class GalaxyCluster:
         return GalaxyNetwork(self.model)
 
     def loss(self, outputs: Mapping[str, Any], batch: Batch) -> dict[str, Tensor]:
-        """Negative log posterior density in the unit cube, (batch,)."""
+        """Terms of the loss, each (batch,).
+
+        The negative log posterior density in the unit cube; and, where the truth is known, the
+        mean binary cross-entropy of the galaxies' memberships, in ``membership_weight``.
+        """
         unit = Prior(self.parameters).to_unit(batch.theta)
         log_prob = outputs["posterior"].log_prob_known(unit, batch.theta_known)
-        return {"negative_log_posterior": -log_prob}
+        terms = {"negative_log_posterior": -log_prob}
+        if "member" in outputs and "is_member" in batch.observation.data:
+            terms["membership"] = self.model.membership_weight * membership_loss(
+                outputs["member"], batch.observation
+            )
+        return terms
 
     def read(self, source: Any, options: Mapping[str, Any]) -> Iterator[Observation | RowError]:
         """Clusters in tables of galaxies; see :func:`melotte.io.galaxy_members.read_galaxies`."""
@@ -132,16 +141,54 @@ class GalaxyNetwork(nn.Module):
         )
         self.dropout = nn.Dropout(settings.dropout)
         self.head = build_head(settings.head, settings.features, 1, **settings.head_settings)
+        self.membership = (
+            nn.Sequential(nn.LayerNorm(settings.width), nn.Linear(settings.width, 1))
+            if settings.membership_weight > 0
+            else None
+        )
 
     def forward(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Posterior in the unit cube, and the embedding (batch, features) behind it."""
+        """What the network says of a batch.
+
+        Returns
+        -------
+        dict
+            ``posterior`` in the unit cube; the ``embedding`` (batch, features) behind it; and
+            ``member`` (n_galaxies,), the logit that each galaxy belongs to its cluster's halo,
+            where ``membership_weight`` asks for it.
+        """
         galaxies, context = inputs["galaxies"], inputs["context"]
         turned = galaxies.values * galaxies.values.new_tensor(
             [-1.0] + [1.0] * (galaxies.values.shape[1] - 1)
         )
-        embedding = self.encoder(galaxies, context)
-        embedding = (embedding + self.encoder(Ragged(turned, galaxies.offsets), context)) / 2
-        return {"posterior": self.head(self.dropout(embedding)), "embedding": embedding}
+        embedding, each = self.encoder.encode(galaxies, context)
+        mirrored, mirrored_each = self.encoder.encode(Ragged(turned, galaxies.offsets), context)
+        embedding = (embedding + mirrored) / 2
+        outputs = {"posterior": self.head(self.dropout(embedding)), "embedding": embedding}
+        if self.membership is not None:
+            outputs["member"] = self.membership((each + mirrored_each) / 2)[:, 0]
+        return outputs
+
+
+def membership_loss(logit: Tensor, observation: Observation) -> Tensor:
+    """Mean binary cross-entropy of a cluster's galaxies, (batch,); 0 where no truth is known.
+
+    Parameters
+    ----------
+    logit : Tensor, shape (n_galaxies,)
+    observation : Observation
+        ``is_member``: Ragged with 1 or 0, NaN where unknown.
+    """
+    truth = observation.data["is_member"]
+    assert isinstance(truth, Ragged)
+    member = truth.values[:, 0]
+    known = torch.isfinite(member)
+    surprise = nn.functional.binary_cross_entropy_with_logits(
+        logit.float(), torch.where(known, member, 0.5), reduction="none"
+    )
+    columns = torch.stack([torch.where(known, surprise, 0.0), known.to(surprise.dtype)], -1)
+    total, n = segment_mean(columns, truth.index, truth.counts).unbind(-1)
+    return total / n.clamp(min=1e-6)
 
 
 def augmented(batch: Batch, settings: AugmentationSettings, generator: torch.Generator) -> Batch:
