@@ -170,6 +170,19 @@ def test_quantiles_match_samples(kind):
     assert torch.allclose(found, drawn, atol=0.09 if sampled else 0.015)
 
 
+@pytest.mark.parametrize("kind", ["flow", "autoregressive"])
+def test_quantiles_of_one_parameter_have_no_sampling_noise(kind):
+    torch.manual_seed(4)
+    posterior = build_head(kind, 6, 1)(3 * torch.randn(5, 6))
+    levels = torch.tensor([0.025, 0.16, 0.5, 0.84, 0.975])
+    with torch.no_grad():
+        found = posterior.quantile(levels)
+        drawn = torch.quantile(posterior.sample(40_000, keyed(10)), levels, dim=1).movedim(0, 1)
+    assert found.shape == (5, 5, 1)
+    assert (found.diff(dim=1) > 0).all()
+    torch.testing.assert_close(found, drawn, rtol=0, atol=0.008)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_means_match_the_density(kind):
     _, posterior, _ = make(kind)

@@ -7,9 +7,10 @@ from melotte.engine.mocks import draw_mocks
 from melotte.engine.random import keyed_generator
 from melotte.errors import MelotteValueError
 from melotte.ragged import Ragged
+from melotte.systems.base import Observation
 from melotte.systems.galaxy_cluster.preparation import SUMMARIES
 from melotte.systems.galaxy_cluster.settings import AugmentationSettings
-from melotte.systems.galaxy_cluster.system import augmented
+from melotte.systems.galaxy_cluster.system import augmented, membership_loss
 from melotte.systems.registry import build_system, load_preset
 
 PRESETS = ("galaxy-cluster", "galaxy-cluster-richness")
@@ -70,14 +71,44 @@ def test_only_the_richness_preset_reads_the_number_of_galaxies(system, mocks, ne
     assert (changed > 0.1) == system.model.richness
 
 
-def test_stellar_masses_are_hidden_unless_asked_for(mocks):
-    assert torch.isnan(mocks.observation.data["galaxies"].values[:, 3]).all()
-    telling = build_system(load_preset("galaxy-cluster", ["model.stellar_masses=true"]))
-    shown = draw_mocks(telling, 8, seed=5, batch_size=8)[0]
-    values = shown.observation.data["galaxies"].values[:, 3]
-    limit = shown.observation.data["log_stellar_mass_limit"]
-    index = shown.observation.data["galaxies"].index
-    assert (values >= limit[index] - 1e-4).all()
+def test_stellar_masses_are_read_only_if_asked_for(mocks):
+    galaxies = mocks.observation.data["galaxies"]
+    limit = mocks.observation.data["log_stellar_mass_limit"]
+    assert (galaxies.values[:, 3] >= limit[galaxies.index] - 1e-4).all()
+    values = galaxies.values.clone()
+    values[:, 3] += 0.3
+    heavier = with_galaxies(mocks.observation, Ragged(values, galaxies.offsets))
+    for asked in (False, True):
+        reads = build_system(load_preset("galaxy-cluster", [f"model.stellar_masses={asked}"]))
+        constants = reads.constants(mocks)
+        before = reads.prepare(mocks.observation, constants)["galaxies"].values
+        after = reads.prepare(heavier, constants)["galaxies"].values
+        assert torch.equal(before, after) != asked
+
+
+def test_memberships_follow_galaxies_and_do_not_know_front_from_back(system, mocks, network):
+    constants = system.constants(mocks)
+    galaxies = mocks.observation.data["galaxies"]
+    order = torch.arange(len(galaxies.values))
+    for start, end in zip(galaxies.offsets[:-1], galaxies.offsets[1:], strict=True):
+        order[start:end] = torch.arange(start, end).flip(0)
+    turned = galaxies.values[order] * torch.tensor([-1.0, 1.0, 1.0, 1.0])
+    changed = with_galaxies(mocks.observation, Ragged(turned, galaxies.offsets))
+    before = network(system.prepare(mocks.observation, constants))["member"]
+    after = network(system.prepare(changed, constants))["member"]
+    assert len(before) == len(galaxies.values)
+    torch.testing.assert_close(after, before[order], rtol=1e-3, atol=1e-4)
+
+
+def test_membership_loss_is_the_mean_surprise_of_known_galaxies():
+    member = Ragged(torch.tensor([[1.0], [0.0], [torch.nan], [torch.nan]]), torch.tensor([0, 3, 4]))
+    logit = torch.tensor([2.0, 2.0, 50.0, -50.0])
+    found = membership_loss(logit, Observation({"is_member": member}))
+    surprise = (
+        torch.log1p(torch.exp(torch.tensor(-2.0))),
+        torch.log1p(torch.exp(torch.tensor(2.0))),
+    )
+    torch.testing.assert_close(found, torch.tensor([sum(surprise) / 2, 0.0]))
 
 
 def test_missing_weights_and_masses_are_allowed(system, mocks, network):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from melotte.engine.inference import chunks, device_of
+from melotte.engine.inference import chunks, run_network
 from melotte.errors import MelotteValueError
 from melotte.systems.base import Observation
 
@@ -40,14 +40,10 @@ def member_probabilities(model: Model, observation: Observation) -> Tensor:
     MelotteValueError
         When the model does not give memberships.
     """
-    device = device_of(model)
     found: list[Tensor] = []
-    model.network.eval()
-    with torch.no_grad():
-        for chunk in chunks(observation, BATCH):
-            inputs = model.system.prepare(chunk.to(device), model.constants)
-            outputs = model.network(inputs)
-            if "member" not in outputs:
-                raise MelotteValueError(f"model {model.name} does not give memberships of galaxies")
-            found.append(torch.sigmoid(outputs["member"].float()).cpu())
+    for chunk in chunks(observation, BATCH):
+        outputs = run_network(model, chunk)
+        if "member" not in outputs:
+            raise MelotteValueError(f"model {model.name} does not give memberships of galaxies")
+        found.append(torch.sigmoid(outputs["member"].float()).cpu())
     return torch.cat(found) if found else torch.zeros(0)

@@ -11,6 +11,7 @@ from torch import Tensor
 from melotte.networks.sets import segment_mean, segment_quantiles
 from melotte.ragged import Ragged
 from melotte.systems.base import Field, Observation
+from melotte.systems.galaxy_cluster.settings import ModelSettings
 
 GALAXY_FEATURES = (
     "velocity",
@@ -46,7 +47,7 @@ KM_S = 1000.0
 LARGEST = 8.0
 
 
-def features(observation: Observation, richness: bool) -> tuple[Ragged, Tensor]:
+def features(observation: Observation, model: ModelSettings) -> tuple[Ragged, Tensor]:
     """Features of galaxies and of clusters, not yet standardised.
 
     Parameters
@@ -55,8 +56,8 @@ def features(observation: Observation, richness: bool) -> tuple[Ragged, Tensor]:
         ``galaxies``: Ragged with columns velocity (km/s), radius (Mpc/h), weight, log10(stellar
         mass/Msun); NaN weights count as 1, NaN masses as unknown. ``redshift``, ``aperture``
         (Mpc/h), ``velocity_cut`` (km/s), ``completeness``, ``log_stellar_mass_limit``: (batch,).
-    richness : bool
-        Whether the number of galaxies is told.
+    model : ModelSettings
+        Whether the number of galaxies and their stellar masses are told.
 
     Returns
     -------
@@ -69,6 +70,8 @@ def features(observation: Observation, richness: bool) -> tuple[Ragged, Tensor]:
     aperture = numbers["aperture"]
     limit = numbers["log_stellar_mass_limit"]
     unknown = torch.isnan(stellar_mass) | torch.isnan(limit)[index]
+    if not model.stellar_masses:
+        unknown = torch.ones_like(unknown)
     above = torch.where(unknown, 0.0, stellar_mass - limit.nan_to_num(0.0)[index])
     speed = velocity.abs()
     scatter = segment_quantiles(speed, galaxies.offsets, (0.5,))[:, 0].clamp(min=10.0)
@@ -96,7 +99,7 @@ def features(observation: Observation, richness: bool) -> tuple[Ragged, Tensor]:
         numbers["completeness"],
         segment_mean(unknown.to(velocity.dtype)[:, None], index, counts)[:, 0],
     ]
-    if richness:
+    if model.richness:
         n = counts.to(velocity.dtype).clamp(min=1)
         complete = n / numbers["completeness"].clamp(min=0.05)
         columns += [torch.log10(n), torch.log10(complete), limit.nan_to_num(0.0)]
@@ -104,10 +107,10 @@ def features(observation: Observation, richness: bool) -> tuple[Ragged, Tensor]:
 
 
 def standardised(
-    observation: Observation, constants: Mapping[str, Any], richness: bool
+    observation: Observation, constants: Mapping[str, Any], model: ModelSettings
 ) -> dict[str, Field]:
     """Network input: features less their mean, over their standard deviation on mocks."""
-    galaxies, context = features(observation, richness)
+    galaxies, context = features(observation, model)
 
     def scale(values: Tensor, name: str) -> Tensor:
         mean = values.new_tensor(constants[f"{name}_mean"])
@@ -120,9 +123,9 @@ def standardised(
     }
 
 
-def measure_constants(observation: Observation, richness: bool) -> dict[str, list[float]]:
+def measure_constants(observation: Observation, model: ModelSettings) -> dict[str, list[float]]:
     """Means and standard deviations of the features over mocks."""
-    galaxies, context = features(observation, richness)
+    galaxies, context = features(observation, model)
     galaxy_mean = galaxies.values.mean(0)
     # Turned round, a velocity must be the negative of its feature.
     galaxy_mean[0] = 0.0

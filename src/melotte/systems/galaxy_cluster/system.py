@@ -54,9 +54,9 @@ class GalaxyCluster:
         table, extras = self.simulator(generator.device).observe(seen, generator)
         velocity, radius, stellar_mass, member = table.values.unbind(-1)
         weight = torch.ones_like(velocity)
-        known = stellar_mass if self.model.stellar_masses else torch.full_like(velocity, torch.nan)
+        columns = torch.stack([velocity, radius, weight, stellar_mass], -1)
         data: dict[str, Field] = {
-            "galaxies": Ragged(torch.stack([velocity, radius, weight, known], -1), table.offsets),
+            "galaxies": Ragged(columns, table.offsets),
             "is_member": Ragged(member[:, None], table.offsets),
             "redshift": extras["redshift"],
             "aperture": extras["aperture_mpc_h"],
@@ -73,11 +73,11 @@ class GalaxyCluster:
 
     def constants(self, batch: Batch) -> dict[str, Any]:
         """Means and standard deviations of the features over mocks."""
-        return preparation.measure_constants(batch.observation, self.model.richness)
+        return preparation.measure_constants(batch.observation, self.model)
 
     def prepare(self, observation: Observation, constants: Mapping[str, Any]) -> dict[str, Field]:
         """Standardised features of galaxies (Ragged) and clusters (batch, n_context)."""
-        return preparation.standardised(observation, constants, self.model.richness)
+        return preparation.standardised(observation, constants, self.model)
 
     def network(self, constants: Mapping[str, Any]) -> nn.Module:
         """Build an untrained :class:`GalaxyNetwork`."""
