@@ -326,7 +326,7 @@ def main(argv: list[str] | None = None) -> Any:
 
 
 def _columns(pairs: list[str] | None) -> dict[str, str]:
-    from melotte.io.gaia_columns import parse_column_options
+    from melotte.io.column_options import parse_column_options
 
     return parse_column_options(pairs or [])
 

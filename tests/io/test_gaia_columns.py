@@ -12,7 +12,6 @@ from melotte.io.gaia_columns import (
     GAIA_COLUMNS,
     canonical_name,
     in_unit,
-    parse_column_options,
     recognise,
     require_photometry,
 )
@@ -133,27 +132,12 @@ def test_mapping_to_an_absent_column():
         recognise(["mymag"], {"g": "mymg"})
 
 
-def test_column_options():
-    assert parse_column_options(["g=my mag", "Plx = p", "phot_bp_mean_mag=b=c"]) == {
-        "g": "my mag",
-        "parallax": "p",
-        "bp": "b=c",
-    }
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (["g"], "not of the form NAME=theirs"),
-        (["=mag"], "not of the form"),
-        (["g="], "not of the form"),
-        (["paralax=p"], r"unknown NAME 'paralax' \(did you mean 'parallax'"),
-        (["g=a", "Gmag=b"], "gives g twice"),
-    ],
-)
-def test_bad_column_options(options, expected):
-    with pytest.raises(MelotteValueError, match=expected):
-        parse_column_options(options)
+def test_a_mapping_of_unknown_or_repeated_names_is_refused():
+    with pytest.raises(MelotteValueError, match=r"NAME 'paralax' \(did you mean 'parallax'"):
+        recognise(["p"], {"paralax": "p"})
+    with pytest.raises(MelotteValueError, match="gives g twice: 'a' and 'b'"):
+        recognise(["a", "b"], {"g": "a", "Gmag": "b"})
+    assert recognise(["p"], {"Plx": "p"}) == {"parallax": "p"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,12 @@ import pytest
 
 from melotte.errors import MelotteValueError
 from melotte.io.gaia_columns import normalised
-from melotte.io.galaxy_columns import ARCHIVE_NAMES, galaxy_quantity, recognise_galaxies
+from melotte.io.galaxy_columns import (
+    ARCHIVE_NAMES,
+    OPTION_NAMES,
+    galaxy_quantity,
+    recognise_galaxies,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "inputs.md").read_text(encoding="utf-8")
 
@@ -31,7 +36,7 @@ def test_the_page_and_the_code_agree():
 def test_every_alias_leads_to_one_quantity_alone(quantity):
     for alias in ARCHIVE_NAMES[quantity]:
         assert normalised(alias) == alias
-        assert galaxy_quantity(alias) == quantity
+        assert alias in OPTION_NAMES or galaxy_quantity(alias) == quantity
         assert recognise_galaxies([alias.upper()]).found == {quantity: alias.upper()}
 
 
@@ -40,3 +45,14 @@ def test_the_leftmost_name_counts_and_ambiguity_is_an_error():
     with pytest.raises(MelotteValueError, match="could all be redshift"):
         recognise_galaxies(["Z", "z"])
     assert recognise_galaxies(["Z", "z"], {"redshift": "Z"}).found["redshift"] == "Z"
+
+
+def test_a_mapped_velocity_is_that_in_the_cluster_frame():
+    mapped = {"radius": "R", "velocity": "V"}
+    assert recognise_galaxies(["R", "V"], mapped).found == {
+        "projected_radius": "R",
+        "line_of_sight_velocity": "V",
+    }
+    assert recognise_galaxies(["velocity"]).found == {"redshift": "velocity"}
+    with pytest.raises(MelotteValueError, match=r"'parallax'.*known: cluster, .*, radius, veloc"):
+        recognise_galaxies(["p"], {"parallax": "p"})

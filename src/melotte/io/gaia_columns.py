@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from melotte.errors import MelotteValueError
+from melotte.io.column_options import quantities
 from melotte.io.table_files import TableFile, listed
 from melotte.io.tables import did_you_mean
 
@@ -110,41 +111,6 @@ def normalised(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().rstrip("*").lower())
 
 
-def parse_column_options(options: Iterable[str]) -> dict[str, str]:
-    """The mapping that ``--column NAME=theirs`` options state.
-
-    Parameters
-    ----------
-    options : iterable of str
-        Each ``NAME=theirs``; NAME is one of melotte's names or any alias of one.
-
-    Returns
-    -------
-    dict of str to str
-        From melotte's names to the file's.
-
-    Raises
-    ------
-    MelotteValueError
-        When an option has no ``=``, an empty side, an unknown NAME, or a NAME given twice.
-    """
-    mapping: dict[str, str] = {}
-    for option in options:
-        name, equals, theirs = option.partition("=")
-        name, theirs = name.strip(), theirs.strip()
-        if not equals or not name or not theirs:
-            raise MelotteValueError(
-                f"--column {option!r} is not of the form NAME=theirs, such as g=my_gmag"
-            )
-        known = canonical_name(name)
-        if known in mapping:
-            raise MelotteValueError(
-                f"--column gives {known} twice: {mapping[known]!r} and {theirs!r}; give it once"
-            )
-        mapping[known] = theirs
-    return mapping
-
-
 def canonical_name(name: str) -> str:
     """Melotte's name of a quantity, given that name or any alias.
 
@@ -189,9 +155,10 @@ def recognise(
     MelotteValueError
         When a mapped column is absent, or two columns of the table differ only in case.
     """
-    found: dict[str, str] = {}
-    for name, theirs in (column or {}).items():
-        found[canonical_name(name)] = matching_name(theirs, names, where, f"--column {name}=")
+    found = {
+        name: matching_name(theirs, names, where, f"--column {name}=")
+        for name, theirs in quantities(column, canonical_name).items()
+    }
     spelled: dict[str, list[str]] = {}
     for name in names:
         spelled.setdefault(normalised(name), []).append(name)

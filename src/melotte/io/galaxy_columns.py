@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from melotte.errors import MelotteValueError
+from melotte.io.column_options import quantities
 from melotte.io.gaia_columns import matching_name, normalised
 from melotte.io.table_files import TableFile, listed
 from melotte.io.tables import did_you_mean
@@ -48,6 +49,13 @@ own, then those of SDSS, NED and VizieR. Where a table has several, the leftmost
 
 UNITS: dict[str, str] = {"ra": "deg", "dec": "deg", "magnitude": "mag"}
 """Units in which melotte holds quantities; redshifts and radii are converted apart."""
+
+OPTION_NAMES: dict[str, str] = {
+    "radius": "projected_radius",
+    "velocity": "line_of_sight_velocity",
+}
+"""Further names that a user may map: melotte's own for what they become. In a file the first says
+too little to be recognised, and archives call c z the second."""
 
 CLUSTER_QUANTITIES = ("cluster", "ra", "dec", "redshift")
 
@@ -101,12 +109,14 @@ def galaxy_quantity(name: str) -> str:
         When no quantity has that name; the message lists all.
     """
     spelled = normalised(name)
+    if spelled in OPTION_NAMES:
+        return OPTION_NAMES[spelled]
     for quantity, aliases in ARCHIVE_NAMES.items():
         if spelled == quantity or spelled in aliases:
             return quantity
     raise MelotteValueError(
         f"--column: unknown NAME {name!r}{did_you_mean(name, ARCHIVE_NAMES)}; "
-        f"known: {listed(ARCHIVE_NAMES)}"
+        f"known: {listed((*ARCHIVE_NAMES, *OPTION_NAMES), most=40)}, and recognised names of these"
     )
 
 
@@ -130,8 +140,8 @@ def recognise_galaxies(
         When a mapped column is absent, or two columns of the table differ only in case.
     """
     found = {
-        galaxy_quantity(name): matching_name(theirs, names, where, f"--column {name}=")
-        for name, theirs in (column or {}).items()
+        name: matching_name(theirs, names, where, f"--column {name}=")
+        for name, theirs in quantities(column, galaxy_quantity).items()
     }
     spelled: dict[str, list[str]] = {}
     for name in names:
