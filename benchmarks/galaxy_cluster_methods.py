@@ -246,7 +246,7 @@ def network(
 
 
 def shipped(name: str) -> Callable[[Catalogues, int, Path], Fit]:
-    """A model that is part of melotte: it saw neither these catalogues nor their selection alone."""
+    """A model that is part of melotte: it saw none of these catalogues."""
 
     def fit(catalogues: Catalogues, seed: int, folder: Path) -> Fit:
         del catalogues, seed, folder

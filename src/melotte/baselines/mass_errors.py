@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,10 +72,16 @@ class Robustness:
         The same with every draw on its own.
     rate_slope : float
         Change of eps_r with log10 r by least squares: 0 for a method that does not lean on the
-        number of galaxies, 1 for a mass proportional to it.
+        number of galaxies, 1 for a mass proportional to it; NaN where all rates are the same.
     by_richness : array, shape (3, 3)
         For the poorest, middle and richest third of the clusters: median number of galaxies,
         median and width of eps_r.
+    rate : array, shape (n_clusters,)
+        Share of its galaxies that each cluster kept.
+    eps : array, shape (n_clusters,)
+        eps_r of each, as published; NaN for a cluster that lost its mass.
+    single_eps : array, shape (draws, n_clusters)
+        That of every draw.
     """
 
     median: float
@@ -84,6 +90,9 @@ class Robustness:
     single_width: float
     rate_slope: float
     by_richness: Array
+    rate: Array = field(repr=False)
+    eps: Array = field(repr=False)
+    single_eps: Array = field(repr=False)
 
 
 def edgeworth_bias(
@@ -242,14 +251,21 @@ def robustness(
     if usable.sum() < 6:
         raise MelotteValueError(f"{usable.sum()} clusters keep a mass when thinned; 6 are needed")
     single = relative[:, usable].ravel()
-    slope = np.polyfit(np.log10(rate[usable]), mean[usable], 1)[0]
+    log_rate = np.log10(rate[usable])
+    slope = np.polyfit(log_rate, mean[usable], 1)[0] if np.ptp(log_rate) > 0 else np.nan
     order = np.argsort(counts[usable], kind="stable")
     thirds = [
         [np.median(counts[usable][third]), *_median_width(mean[usable][third])]
         for third in np.array_split(order, 3)
     ]
     return Robustness(
-        *_median_width(mean[usable]), *_median_width(single), float(slope), np.array(thirds)
+        *_median_width(mean[usable]),
+        *_median_width(single),
+        float(slope),
+        np.array(thirds),
+        rate,
+        mean,
+        relative,
     )
 
 
