@@ -38,6 +38,9 @@ ARCHIVE_NAMES: dict[str, tuple[str, ...]] = {
         "mag", "rmag", "r_mag", "modelmag_r", "cmodelmag_r", "petromag_r", "dered_r", "magnitude",
         "rpmag", "rmmag",
     ),
+    "log_stellar_mass": (
+        "log_stellar_mass", "logmstar", "log_mstar", "logmass", "lgm_tot_p50",
+    ),
     "membership": ("p_mem", "pmem", "p_memb", "pmemb", "membership", "prob", "probability"),
     "name": (
         "galaxy_id", "specobjid", "objid", "bestobjid", "object_name", "galaxy", "name", "sdss",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -105,6 +105,8 @@ class GalaxyList:
         Projected, comoving or physical as ``selection.lengths`` says.
     weight : array, > 0
     magnitude : array, mag
+    log_stellar_mass : array, log10(Msun)
+        As catalogued.
     membership : array, 0 to 1
     velocity_error : array, km/s, in the cluster's frame
     ra, dec : array, deg
@@ -128,6 +130,7 @@ class GalaxyList:
     radius: Array
     weight: Array
     magnitude: Array
+    log_stellar_mass: Array
     membership: Array
     velocity_error: Array
     ra: Array
@@ -144,6 +147,18 @@ class GalaxyList:
     def n_galaxies(self) -> int:
         """Number of galaxies in the cylinder."""
         return len(self.velocity)
+
+    def without(self, left_out: NDArray[np.bool_], reason: str) -> GalaxyList:
+        """The list without some galaxies, which count as dropped for a reason."""
+        arrays = {
+            one.name: getattr(self, one.name)[~left_out]
+            for one in fields(self)
+            if isinstance(getattr(self, one.name), np.ndarray)
+        }
+        dropped = dict(self.n_dropped)
+        if left_out.any():
+            dropped[reason] = dropped.get(reason, 0) + int(left_out.sum())
+        return replace(self, **arrays, n_dropped=dropped)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,9 @@ CROWD = 0.3
 """Mpc/h: size of the crowd of galaxies that marks a cluster's centre on the sky."""
 
 SKY_ROUNDS = 4
+COPIED = ("weight", "magnitude", "log_stellar_mass", "membership", "ra", "dec", "name")
+"""Quantities of a galaxy that pass from the table to the list as they are."""
+
 OUTSIDE = "outside the aperture"
 BEYOND = "beyond the velocity cut"
 
@@ -276,8 +279,7 @@ def _cut(
         selection=selection,
         n_dropped=dropped,
         source=source,
-        **{key: values[key][kept] for key in ("weight", "magnitude", "membership", "ra", "dec")},
-        name=values["name"][kept],
+        **{key: values[key][kept] for key in COPIED},
     )
 
 

@@ -23,6 +23,9 @@ LARGEST_REDSHIFT = 20.0
 LARGEST_REDSHIFT_ERROR = 0.5
 """A median error above it is in km/s; redshifts known worse would be of no use."""
 
+LOG_STELLAR_MASS_RANGE = (4.0, 14.0)
+"""Of galaxies, log10(Msun); placeholders for unknown masses lie outside."""
+
 _VELOCITY_NAMES = (
     "cz", "czhel", "cz_hel", "helio_velocity", "velocity", "vel", "hrv", "rvel", "vh", "vhel",
 )  # fmt: skip
@@ -105,6 +108,26 @@ def radii(table: TableFile, name: str, unit: str, h: float) -> Array:
     return table.numbers(name) * (scale if chosen.endswith("/h") else scale * h)
 
 
+def log_masses(table: TableFile, name: str) -> Array:
+    """A column of log10(stellar mass/Msun), shape (n_rows,); NaN outside [4, 14].
+
+    Raises
+    ------
+    MelotteValueError
+        When no value lies within, as where masses are no logarithms.
+    """
+    values = table.numbers(name)
+    low, high = LOG_STELLAR_MASS_RANGE
+    within = (values >= low) & (values <= high)
+    known = values[np.isfinite(values)]
+    if len(known) and not within.any():
+        raise MelotteValueError(
+            f"{table.path}: column {name!r} (log_stellar_mass) goes from {known.min():g} to "
+            f"{known.max():g}; log10 of Msun, {low:g} to {high:g}, is needed"
+        )
+    return np.where(within, values, np.nan)
+
+
 def galaxy_values(
     table: TableFile, columns: FoundColumns, kind: RedshiftKind, radius_unit: str, h: float
 ) -> dict[str, NDArray[Any]]:
@@ -115,7 +138,7 @@ def galaxy_values(
     dict of array, shape (n_rows,)
         ``ra``, ``dec`` (deg), ``redshift``, ``redshift_error``, ``radius`` (Mpc/h, comoving or
         physical as the table counts), ``velocity`` (km/s), ``cluster_redshift``, ``weight``,
-        ``magnitude`` (mag), ``membership`` (0 to 1), ``name``.
+        ``magnitude`` (mag), ``log_stellar_mass`` (log10(Msun)), ``membership`` (0 to 1), ``name``.
     """
     found, nothing = columns.found, np.full(table.n_rows, np.nan)
     values: dict[str, NDArray[Any]] = {}
@@ -138,6 +161,8 @@ def galaxy_values(
         share = table.numbers(found["membership"])
         known = share[np.isfinite(share)]
         values["membership"] = share / 100 if len(known) and known.max() > 1.0 + 1e-6 else share
+    given = found.get("log_stellar_mass")
+    values["log_stellar_mass"] = nothing if given is None else log_masses(table, given)
     given = found.get("name")
     blank = np.full(table.n_rows, "", dtype=object)
     values["name"] = blank if given is None else table.text(given)

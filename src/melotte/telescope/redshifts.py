@@ -62,12 +62,12 @@ def measured_velocity(
     return velocity + error / (1 + cluster_redshift) * normal
 
 
-def magnitude_limited_mass(magnitude: float, redshift: Tensor, cosmology: Cosmology) -> Tensor:
-    """Lowest stellar mass of a red galaxy brighter than an apparent r magnitude.
+def red_galaxy_mass(magnitude: Tensor | float, redshift: Tensor, cosmology: Cosmology) -> Tensor:
+    """Stellar mass of a red galaxy from its apparent r magnitude.
 
     Parameters
     ----------
-    magnitude : float, mag
+    magnitude : Tensor or float, mag
         SDSS r, AB, corrected for dust.
     redshift : Tensor
         Values below 0.001 count as 0.001. The K correction is one magnitude a unit redshift.
@@ -75,11 +75,20 @@ def magnitude_limited_mass(magnitude: float, redshift: Tensor, cosmology: Cosmol
 
     Returns
     -------
-    Tensor, shape of ``redshift``, log10(stellar mass/Msun)
+    Tensor, shape of both broadcast, log10(stellar mass/Msun)
+        With one mass-to-light ratio, ``LOG_MASS_TO_LIGHT_R``, for all; NaN where an input is.
     """
     at = redshift.clamp(min=LOWEST_REDSHIFT)
     absolute = magnitude - cosmology.distance_modulus(at) - at
     return LOG_MASS_TO_LIGHT_R - 0.4 * (absolute - SOLAR_R_MAGNITUDE)
+
+
+def magnitude_limited_mass(magnitude: float, redshift: Tensor, cosmology: Cosmology) -> Tensor:
+    """Lowest stellar mass of a red galaxy brighter than an apparent r magnitude.
+
+    As :func:`red_galaxy_mass`; bluer galaxies below it are still seen.
+    """
+    return red_galaxy_mass(magnitude, redshift, cosmology)
 
 
 def radial_completeness(
