@@ -101,6 +101,8 @@ def read_haloes(
     column: Mapping[str, str] | None = None,
     lowest: Mapping[str, float] | None = None,
     hubble: float | None = None,
+    any_bound: bool = False,
+    lenient: bool = False,
 ) -> SimulatedHaloes:
     """Read haloes or galaxies of a simulation.
 
@@ -120,6 +122,12 @@ def read_haloes(
     hubble : float, optional
         Given where halo masses are in Msun and not Msun/h: they are multiplied by it.
 
+    any_bound : bool
+        Keep rows that reach any of the bounds, not all; a quantity that the file lacks reaches
+        none.
+    lenient : bool
+        Pass over entries of ``column`` that name columns of other files.
+
     Returns
     -------
     SimulatedHaloes
@@ -138,7 +146,7 @@ def read_haloes(
     for name in bounds:
         if name not in ("mass", "peak_mass", "stellar_mass"):
             raise MelotteValueError(f"lowest: {name!r} is not one of mass, peak_mass, stellar_mass")
-    columns, found = _columns(path, column or {})
+    columns, found = _columns(path, column or {}, lenient)
     values = {name: np.asarray(columns[theirs]) for name, theirs in found.items()}
     n = len(values["id"])
     nothing = np.full(n, np.nan)
@@ -148,8 +156,11 @@ def read_haloes(
         "peak_mass": np.asarray(values.get("peak_mass", nothing), float) * scale,
         "stellar_mass": np.asarray(values.get("stellar_mass", nothing), float),
     }
-    keep = np.ones(n, dtype=bool)
+    keep = np.full(n, not (any_bound and bounds))
     for name, bound in bounds.items():
+        if any_bound:
+            keep |= masses[name] >= bound
+            continue
         if name not in found:
             raise MelotteValueError(
                 f"{path} has no column for {name}, whose lowest value is given; "
@@ -173,19 +184,21 @@ def read_haloes(
     )
 
 
-def _columns(path: Path, column: Mapping[str, str]) -> tuple[Mapping[str, Any], dict[str, str]]:
+def _columns(
+    path: Path, column: Mapping[str, str], lenient: bool
+) -> tuple[Mapping[str, Any], dict[str, str]]:
     """Columns of the file by its names, and which of them hold what."""
     magic = _magic(path)
     if magic.startswith(b"\x93NUMPY"):
-        return _numpy(path, column)
+        return _numpy(path, column, lenient)
     if magic.startswith(b"\x89HDF"):
-        return _hdf5(path, column)
+        return _hdf5(path, column, lenient)
     if magic.startswith(b"#") and not magic.startswith(b"# %ECSV"):
-        return _hlist(path, column)
+        return _hlist(path, column, lenient)
     found: dict[str, str] = {}
 
     def choose(names: Sequence[str]) -> Sequence[str]:
-        found.update(_recognised(names, column, path))
+        found.update(_recognised(names, column, path, lenient))
         return list(found.values())
 
     return read_table(path, choose).columns, found
@@ -207,7 +220,9 @@ def _opened(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
 
 
-def _numpy(path: Path, column: Mapping[str, str]) -> tuple[Mapping[str, Any], dict[str, str]]:
+def _numpy(
+    path: Path, column: Mapping[str, str], lenient: bool
+) -> tuple[Mapping[str, Any], dict[str, str]]:
     try:
         table = np.load(path, allow_pickle=False, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
@@ -219,11 +234,13 @@ def _numpy(path: Path, column: Mapping[str, str]) -> tuple[Mapping[str, Any], di
         raise MelotteFileError(
             f"{path} holds an array without column names; save a structured array"
         )
-    found = _recognised(names, column, path)
+    found = _recognised(names, column, path, lenient)
     return {theirs: table[theirs] for theirs in found.values()}, found
 
 
-def _hdf5(path: Path, column: Mapping[str, str]) -> tuple[Mapping[str, Any], dict[str, str]]:
+def _hdf5(
+    path: Path, column: Mapping[str, str], lenient: bool
+) -> tuple[Mapping[str, Any], dict[str, str]]:
     import h5py
 
     try:
@@ -239,7 +256,7 @@ def _hdf5(path: Path, column: Mapping[str, str]) -> tuple[Mapping[str, Any], dic
                     datasets[name if name in column.values() else name.split("/")[-1]] = name, None
 
             file.visititems(visit)
-            found = _recognised(list(datasets), column, path)
+            found = _recognised(list(datasets), column, path, lenient)
             columns: dict[str, Any] = {}
             for theirs in found.values():
                 name, inner = datasets[theirs]
@@ -253,13 +270,15 @@ def _hdf5(path: Path, column: Mapping[str, str]) -> tuple[Mapping[str, Any], dic
     return columns, found
 
 
-def _hlist(path: Path, column: Mapping[str, str]) -> tuple[Mapping[str, Any], dict[str, str]]:
+def _hlist(
+    path: Path, column: Mapping[str, str], lenient: bool
+) -> tuple[Mapping[str, Any], dict[str, str]]:
     """Text of Rockstar or consistent-trees: ``#scale(0) id(1) ...``, comments, numbers."""
     with _opened(path) as file:
         header = file.readline().decode("utf-8", "replace")
     # Rockstar numbers its columns, and some names hold brackets of their own: "Mvir(2)(10)".
     names = [re.sub(r"\(\d+\)$", "", word) for word in header.lstrip("#").split()]
-    found = _recognised(names, column, path)
+    found = _recognised(names, column, path, lenient)
     wanted = list(dict.fromkeys(found.values()))
     places = [names.index(theirs) for theirs in wanted]
     kinds = [
@@ -279,8 +298,11 @@ def _hlist(path: Path, column: Mapping[str, str]) -> tuple[Mapping[str, Any], di
     return {theirs: table[theirs] for theirs in wanted}, found
 
 
-def _recognised(names: Sequence[str], column: Mapping[str, str], path: Path) -> dict[str, str]:
+def _recognised(
+    names: Sequence[str], column: Mapping[str, str], path: Path, lenient: bool
+) -> dict[str, str]:
     known = (*NAMES, "position", "velocity")
+    lower = {name.lower() for name in names}
     found: dict[str, str] = {}
     for name, theirs in column.items():
         if name not in known:
@@ -288,7 +310,8 @@ def _recognised(names: Sequence[str], column: Mapping[str, str], path: Path) -> 
                 f"column {name!r} is not a quantity of haloes{did_you_mean(name, known)}; "
                 f"known: {listed(known)}"
             )
-        found[name] = matching_name(theirs, names, str(path), f"column {name}=")
+        if not lenient or theirs.lower() in lower:
+            found[name] = matching_name(theirs, names, str(path), f"--column {name}=")
     spelled: dict[str, str] = {}
     for name in names:
         spelled.setdefault(normalised(name), name)
@@ -306,10 +329,14 @@ def _recognised(names: Sequence[str], column: Mapping[str, str], path: Path) -> 
                 found.pop(part, None)
         elif missing:
             raise MelotteValueError(
-                f"{path} has no column for {missing[0]}; found: {listed(names)}; map yours"
+                f"{path} has no column for {missing[0]}; found: {listed(names)}; "
+                f"map yours with --column {missing[0]}=THEIRS"
             )
     if "id" not in found:
-        raise MelotteValueError(f"{path} has no column for id; found: {listed(names)}; map yours")
+        raise MelotteValueError(
+            f"{path} has no column for id; found: {listed(names)}; "
+            "map yours with --column id=THEIRS"
+        )
     return found
 
 

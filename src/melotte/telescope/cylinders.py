@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,6 +83,27 @@ class Box:
     host_id: NDArray[np.int64]
     log_stellar_mass: Array
 
+    @cached_property
+    def tree(self) -> Any:
+        """The positions as a periodic tree (scipy)."""
+        from scipy.spatial import KDTree
+
+        # A tree of a periodic box takes no point on its upper faces, where rounding may put one.
+        inside = np.mod(self.position, self.size)
+        return KDTree(np.where(inside >= self.size, 0.0, inside), boxsize=self.size)
+
+    @cached_property
+    def by_halo(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Galaxies in the order of their haloes, and the haloes in that order."""
+        order = np.argsort(self.host_id, kind="stable")
+        return order, self.host_id[order]
+
+    def of_halo(self, halo: int) -> NDArray[np.int64]:
+        """Numbers of the galaxies of a halo."""
+        order, ordered = self.by_halo
+        first, last = np.searchsorted(ordered, [halo, halo + 1])
+        return order[first:last]
+
     @classmethod
     def of(cls, galaxies: Simulated) -> Box:
         """The galaxies of a simulation's catalogue."""
@@ -147,6 +169,85 @@ def random_directions(n: int, generator: np.random.Generator) -> Array:
     return np.stack([across * np.cos(angle), across * np.sin(angle), along], axis=1)
 
 
+@dataclass(frozen=True)
+class Targets:
+    """Haloes that are looked at; units as in :class:`Box`.
+
+    Parameters
+    ----------
+    host_id : array of int64, shape (n,)
+    position, velocity : array, shape (n, 3)
+    """
+
+    host_id: NDArray[np.int64]
+    position: Array
+    velocity: Array
+
+    def select(self, chosen: NDArray[np.int64]) -> Targets:
+        """Some of them, by their numbers."""
+        return Targets(self.host_id[chosen], self.position[chosen], self.velocity[chosen])
+
+
+def project(
+    box: Box,
+    targets: Targets,
+    directions: Array,
+    aperture: Array,
+    reach: Array,
+    members_only: bool = False,
+) -> tuple[NDArray[np.int64], Array]:
+    """Galaxies in long cylinders, relative to the halo in the middle of each.
+
+    Parameters
+    ----------
+    box : Box
+    targets : Targets, one a line of sight
+    directions : array, shape (n_sightlines, 3)
+        Unit vectors from the observer.
+    aperture, reach : array, shape (n_sightlines,), comoving Mpc/h
+        The cylinder's radius, and its length either way; it may hold galaxies a little beyond.
+        A cylinder longer than the box passes through it again.
+    members_only : bool
+        All galaxies of the halo itself and no other, without a cylinder.
+
+    Returns
+    -------
+    sightline : array of int64, shape (n_galaxies,)
+        Ascending.
+    galaxies : array, shape (n_galaxies, 6)
+        Two axes on the sky and distance along the line of sight, comoving Mpc/h; peculiar
+        velocity along it in the halo's frame, km/s; log10(stellar mass/Msun); 1 for the halo's
+        own, else 0.
+
+    Raises
+    ------
+    MelotteValueError
+        When the box is narrower than four apertures.
+    """
+    widest = float(aperture.max(initial=0.0))
+    if box.size < 4 * widest:
+        raise MelotteValueError(
+            f"a box of {box.size:g} Mpc/h is too narrow for an aperture of {widest:g} Mpc/h; "
+            "4 apertures are needed"
+        )
+    owners: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
+    tables: list[Array] = [np.zeros((0, 6))]
+    for number, direction in enumerate(directions):
+        centre, halo = targets.position[number], int(targets.host_id[number])
+        if members_only:
+            rows = box.of_halo(halo)
+            offset = _nearest_image(box.position[rows] - centre, box.size)
+        else:
+            rows, offset = _along(box, centre, direction, aperture[number], reach[number])
+        axes = _axes(direction)
+        moving = (box.velocity[rows] - targets.velocity[number]) @ direction
+        member = box.host_id[rows] == halo
+        columns = [*(offset @ axes.T).T, moving, box.log_stellar_mass[rows], member]
+        tables.append(np.stack(columns, axis=1))
+        owners.append(np.full(len(rows), number, dtype=np.int64))
+    return np.concatenate(owners), np.concatenate(tables)
+
+
 def look(
     box: Box,
     host_id: NDArray[np.int64],
@@ -183,41 +284,31 @@ def look(
     ----------
     Ho et al. 2019, ApJ 887, 25, Sect. 2: Hubble flow and peculiar velocity add relativistically.
     """
-    if box.size < 4 * cylinder.aperture:
-        raise MelotteValueError(
-            f"a box of {box.size:g} Mpc/h is too narrow for an aperture of "
-            f"{cylinder.aperture:g} Mpc/h; 4 apertures are needed"
-        )
     rate = float(cylinder.cosmology.comoving_hubble_rate(torch.tensor(cylinder.redshift)))
-    reach = (cylinder.velocity_cut + FASTEST) / rate
-    owned = _Owned(box.host_id) if cylinder.members_only else None
-    tree = None if cylinder.members_only else _tree(box)
-    sets: list[Array] = []
-    seen: list[int] = []
-    for number, (i, direction) in enumerate(zip(host.tolist(), directions, strict=True)):
-        if owned is not None:
-            rows = owned.of(int(host_id[i]))
-            offset = _nearest_image(box.position[rows] - position[i], box.size)
-        else:
-            rows, offset = _along(tree, box, position[i], direction, cylinder.aperture, reach)
-        along = offset @ direction
-        radius = np.sqrt(np.maximum((offset**2).sum(1) - along**2, 0.0))
-        peculiar = (box.velocity[rows] - velocity[i]) @ direction
-        total = relativistic_sum(torch.from_numpy(rate * along), torch.from_numpy(peculiar)).numpy()
-        member = box.host_id[rows] == host_id[i]
-        kept = np.ones(len(rows), dtype=bool)
-        if not cylinder.members_only:
-            kept = (radius < cylinder.aperture) & (np.abs(total) < cylinder.velocity_cut)
-        if kept.sum() >= cylinder.least_galaxies:
-            table = np.stack([total, radius, box.log_stellar_mass[rows], member], axis=1)
-            sets.append(table[kept])
-            seen.append(number)
-    counts = torch.tensor([len(one) for one in sets], dtype=torch.int64)
-    values = np.concatenate(sets) if sets else np.zeros((0, len(COLUMNS)))
+    n = len(host)
+    seen, projected = project(
+        box,
+        Targets(host_id, position, velocity).select(host),
+        directions,
+        np.full(n, cylinder.aperture),
+        np.full(n, (cylinder.velocity_cut + FASTEST) / rate),
+        cylinder.members_only,
+    )
+    flow, peculiar = rate * projected[:, 2], projected[:, 3]
+    total = relativistic_sum(torch.from_numpy(flow), torch.from_numpy(peculiar)).numpy()
+    radius = np.hypot(projected[:, 0], projected[:, 1])
+    if not cylinder.members_only:
+        kept = (radius < cylinder.aperture) & (np.abs(total) < cylinder.velocity_cut)
+    else:
+        kept = np.ones(len(seen), dtype=bool)
+    counts = np.bincount(seen[kept], minlength=n)
+    rich = counts >= cylinder.least_galaxies
+    kept &= rich[seen]
+    table = np.stack([total, radius, projected[:, 4], projected[:, 5]], axis=1)[kept]
     return Sightlines(
-        Ragged(torch.from_numpy(values).float(), offsets_of(counts)),
-        torch.from_numpy(np.asarray(host, dtype=np.int64)[seen]),
-        torch.from_numpy(np.asarray(directions, dtype=float)[seen]).float(),
+        Ragged(torch.from_numpy(table).float(), offsets_of(torch.from_numpy(counts[rich]))),
+        torch.from_numpy(host[rich].astype(np.int64)),
+        torch.from_numpy(directions[rich]).float(),
     )
 
 
@@ -260,29 +351,67 @@ def views_for_flat_masses(
     return (whole + (generator.random(len(log_mass)) < wanted - whole)).astype(np.int64)
 
 
+def view_weights(
+    log_mass: Array, n: int, flat: bool = True, most: float = 100.0, width: float = 0.1
+) -> Array:
+    """Chance with which each of ``n`` lines of sight goes to each cluster.
+
+    Parameters
+    ----------
+    log_mass : array, shape (n_clusters,)
+    n : int
+        Lines of sight.
+    flat : bool
+        Every bin of log mass that holds a cluster gets the same share, so that rare clusters are
+        looked at more often; else every cluster gets the same, and masses stay as they are.
+    most : float
+        Largest mean number of views of one cluster. What a bin cannot take goes to the others.
+    width : float, dex
+        Of a bin.
+
+    Returns
+    -------
+    array, shape (n_clusters,)
+        Of sum 1.
+
+    Raises
+    ------
+    MelotteValueError
+        When there are too few clusters for ``n`` lines of sight.
+    """
+    if n > most * len(log_mass):
+        raise MelotteValueError(
+            f"{n} lines of sight to {len(log_mass)} clusters are more than {most:g} of each; "
+            "ask for fewer, or allow more views of a cluster"
+        )
+    share = np.ones(len(log_mass))
+    if flat:
+        number = np.floor((log_mass - log_mass.min()) / width).astype(np.int64)
+        share /= np.bincount(number)[number]
+    views = np.zeros(len(log_mass))
+    free = np.ones(len(log_mass), dtype=bool)
+    # Clusters whose share is more than they may take get the most; the rest share what is left.
+    while free.any():
+        views[free] = (n - most * (~free).sum()) * share[free] / share[free].sum()
+        full = free & (views > most)
+        if not full.any():
+            break
+        views[full] = most
+        free &= ~full
+    return views / views.sum()
+
+
 def sightlines(views: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     """Number of the cluster of each line of sight, from the views of each cluster."""
     return np.repeat(np.arange(len(views)), views).astype(np.int64)
 
 
-class _Owned:
-    """Galaxies of each halo."""
-
-    def __init__(self, host_id: NDArray[np.int64]) -> None:
-        self.order = np.argsort(host_id, kind="stable")
-        self.ordered = host_id[self.order]
-
-    def of(self, halo: int) -> NDArray[np.int64]:
-        first, last = np.searchsorted(self.ordered, [halo, halo + 1])
-        return self.order[first:last]
-
-
-def _tree(box: Box) -> Any:
-    from scipy.spatial import KDTree
-
-    # A tree of a periodic box takes no point on its upper faces, where rounding may put one.
-    inside = np.mod(box.position, box.size)
-    return KDTree(np.where(inside >= box.size, 0.0, inside), boxsize=box.size)
+def _axes(direction: Array) -> Array:
+    """Two axes on the sky and the direction itself, shape (3, 3)."""
+    far = np.eye(3)[np.argmin(np.abs(direction))]
+    across = np.cross(far, direction)
+    across /= np.linalg.norm(across)
+    return np.stack([across, np.cross(direction, across), direction])
 
 
 def _nearest_image(offset: Array, size: float) -> Array:
@@ -291,7 +420,7 @@ def _nearest_image(offset: Array, size: float) -> Array:
 
 
 def _along(
-    tree: Any, box: Box, centre: Array, direction: Array, aperture: float, reach: float
+    box: Box, centre: Array, direction: Array, aperture: float, reach: float
 ) -> tuple[NDArray[np.int64], Array]:
     """Galaxies in a long cylinder, and their offsets from its centre.
 
@@ -303,7 +432,7 @@ def _along(
     places = (np.arange(n) + 0.5) * step - n * step / 2
     ball = math.hypot(aperture, step / 2)
     middles = centre + places[:, None] * direction
-    found = tree.query_ball_point(np.mod(middles, box.size), ball)
+    found = box.tree.query_ball_point(np.mod(middles, box.size), ball)
     rows = np.concatenate([np.asarray(one, dtype=np.int64) for one in found])
     slice_ = np.repeat(np.arange(n), [len(one) for one in found])
     offset = _nearest_image(box.position[rows] - middles[slice_], box.size)
