@@ -287,8 +287,8 @@ def by_fold(
 def show(rows: dict[str, dict[str, Any]], budget: Budget, seed: int) -> None:
     """Print both tables."""
     print(
-        f"\n{budget.n_train} training clusters, {budget.n_test} test clusters at least, seed {seed}, "
-        f"CPU, {torch.get_num_threads()} thread\n"
+        f"\n{budget.n_train} training clusters, {budget.n_test} test clusters at least, "
+        f"seed {seed}, CPU, {torch.get_num_threads()} thread\n"
         "Table 1: eps = log10(predicted/true), 10^14 to 10^15 Msun/h\n"
         f"{'':34s}{'median':>8s}{'+84':>7s}{'-16':>7s}{'std':>7s}{'+-':>7s}{'skew':>7s}{'kurt':>7s}"
         f"{'abund.':>8s}{'in 68%':>8s}{'in 95%':>8s}{'fit s':>8s}{'ms':>7s}{'n':>6s}"
