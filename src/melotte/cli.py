@@ -61,11 +61,35 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     task: Annotated[int, typer.Option(min=1, help="This shard's number, from 1.")] = 1,
     of: Annotated[int, typer.Option(min=1, help="Number of shards.")] = 1,
+    catalogue: Annotated[
+        list[Path] | None,
+        typer.Option(help="Galaxy clusters: take these of a simulation, in place of mocks."),
+    ] = None,
+    box_size: Annotated[
+        float | None, typer.Option(help="Side of its periodic box, comoving Mpc/h.")
+    ] = None,
+    redshift: Annotated[float | None, typer.Option(help="Of its snapshot.")] = None,
+    column: Columns = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="NAME=VALUE, such as masses=natural.")
+    ] = None,
 ) -> None:
-    """Write a fixed bank of mocks (HDF5)."""
+    """Write a fixed bank (HDF5) of mocks, or of the clusters of a simulation."""
     from melotte.api import simulate as run
 
-    path = run(preset, output, n, seed=seed, task=task, of=of, overrides=overrides or ())
+    given = {"box_size": box_size, "redshift": redshift}
+    path = run(
+        preset,
+        output,
+        n,
+        seed=seed,
+        task=task,
+        of=of,
+        overrides=overrides or (),
+        catalogues=catalogue or None,
+        column=_columns(column),
+        options=_options(option) | {name: v for name, v in given.items() if v is not None},
+    )
     typer.echo(f"bank: {path}")
 
 
@@ -180,6 +204,9 @@ def infer(
     stars: Annotated[
         Path | None, typer.Option(help="Table of the stars: binaries, stragglers, masses.")
     ] = None,
+    galaxies: Annotated[
+        Path | None, typer.Option(help="Table of the galaxies: which are members.")
+    ] = None,
     predictive: Annotated[
         bool, typer.Option("--predictive", help="Check that each fit looks like the data.")
     ] = False,
@@ -207,6 +234,7 @@ def infer(
         compare=compare,
         figures=figures,
         stars=stars,
+        galaxies=galaxies,
         predictive=predictive,
         seed=seed,
         device=device,

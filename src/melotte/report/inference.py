@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class InferenceRequest:
     compare: Path | None = None
     figures: Path | None = None
     stars: Path | None = None
+    galaxies: Path | None = None
     predictive: bool = False
     seed: int = 0
     device: str = "auto"
@@ -80,12 +81,13 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
             "--samples N and --samples-file FILE go together: how many, and where to"
         )
     _check_folder(request.figures)
-    if request.stars is not None:
-        check_result_path(request.stars)
+    for table in (request.stars, request.galaxies):
+        if table is not None:
+            check_result_path(table)
     model = api.load(request.model, request.device)
-    _check_star_options(model, request)
+    _check_system_options(model, request)
     drawn: list[Observation] = []
-    remembers = bool(request.figures or request.stars or request.predictive)
+    remembers = any((request.figures, request.stars, request.galaxies, request.predictive))
     n_kept = max(request.samples, FIGURE_SAMPLES if remembers else 0)
     result = api.infer_observations(
         model,
@@ -101,6 +103,8 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     lines: list[str] = []
     if request.stars is not None or request.predictive:
         result, lines = _with_star_products(model, result, drawn, request)
+    if request.galaxies is not None:
+        result, lines = _with_galaxy_products(model, result, drawn, request)
     result.write(request.output)
     if request.samples_file is not None and result.samples is not None:
         asked = replace(result, samples=result.samples[:, : request.samples])
@@ -243,9 +247,13 @@ def _diagrams(
         )
 
 
-def _check_star_options(model: Model, request: InferenceRequest) -> None:
+def _check_system_options(model: Model, request: InferenceRequest) -> None:
+    """Refuse options that this model's system does not know."""
+    from melotte.report.cluster_galaxies import require_memberships
     from melotte.report.cluster_stars import require_open_clusters
 
+    if request.galaxies is not None:
+        require_memberships(model, "--galaxies")
     for option, asked in (("--stars", request.stars), ("--predictive", request.predictive)):
         if asked:
             require_open_clusters(model.system.name, option, request.values_as)
@@ -277,8 +285,31 @@ def _with_star_products(
     return result, lines
 
 
+def _with_galaxy_products(
+    model: Model,
+    result: InferenceResult,
+    observations: list[Observation],
+    request: InferenceRequest,
+) -> tuple[InferenceResult, list[str]]:
+    """The result with ``n_members``, and lines for a person; the table of galaxies is written."""
+    from melotte.report import cluster_galaxies
+
+    clusters = list(cluster_galaxies.galaxy_lists(result, observations))
+    clusters = cluster_galaxies.with_memberships(model, clusters)
+    system: Any = model.system
+    lists = cluster_galaxies.read_lists(request.inputs, _reader_options(request), system.data)
+    table = cluster_galaxies.galaxy_table(result, clusters, lists)
+    write_table(table, cast(Path, request.galaxies))
+    lines = [*cluster_galaxies.summary_lines(clusters), f"  table of galaxies: {request.galaxies}"]
+    return cluster_galaxies.with_n_members(result, clusters), lines
+
+
 def _entries(model: Model, request: InferenceRequest) -> Iterator[Observation | RowError]:
-    options = {
+    return model.system.read(request.inputs, _reader_options(request))
+
+
+def _reader_options(request: InferenceRequest) -> dict[str, Any]:
+    options: dict[str, Any] = {
         "column": dict(request.column),
         "group_by": request.group_by,
         "release": request.release,
@@ -290,7 +321,7 @@ def _entries(model: Model, request: InferenceRequest) -> Iterator[Observation | 
         options["source_id"] = True
     if request.clusters is not None:
         options["clusters"] = request.clusters
-    return model.system.read(request.inputs, options | dict(request.options))
+    return options | dict(request.options)
 
 
 def _remembered(
