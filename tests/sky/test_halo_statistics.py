@@ -73,6 +73,32 @@ def test_drawn_masses_follow_the_abundance(
         )
 
 
+def test_masses_above_a_limit_are_those_of_the_range_above(
+    statistics: HaloStatistics, generator: torch.Generator
+) -> None:
+    z = torch.full((40_000,), 0.22)
+    whole, above = statistics.masses(11.2, 12.0), statistics.masses(11.6, 12.0)
+    limit = torch.full_like(z, 11.6)
+    torch.testing.assert_close(
+        whole.density(z[:1], limit[:1]), above.density(z[:1]), rtol=0.01, atol=0
+    )
+    drawn, direct = whole.draw(z, generator, limit), above.draw(z, generator)
+    assert float(drawn.min()) >= 11.6
+    error = float(direct.std()) * math.sqrt(2 / len(z))
+    assert float(drawn.mean()) == pytest.approx(float(direct.mean()), abs=4 * error)
+
+
+def test_tables_reach_lower_masses_if_asked(statistics: HaloStatistics) -> None:
+    deep = HaloStatistics(Cosmology(), (0.0, 0.6), log_lowest_mass=10.0)
+    z = torch.tensor([0.1])
+    torch.testing.assert_close(
+        deep.masses(12, 15).density(z), statistics.masses(12, 15).density(z), rtol=1e-4, atol=0
+    )
+    assert float(deep.masses(10, 11).density(z)) > float(deep.masses(11, 15).density(z))
+    with pytest.raises(MelotteValueError, match=r"log_lowest_mass 8.*\[9, 13\]"):
+        HaloStatistics(Cosmology(), (0.0, 0.6), log_lowest_mass=8.0)
+
+
 def test_biased_masses_are_heavier_by_their_bias(
     statistics: HaloStatistics, generator: torch.Generator
 ) -> None:

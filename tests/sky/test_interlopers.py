@@ -73,6 +73,60 @@ def test_near_haloes_cluster_as_the_correlation_function(
     assert count == pytest.approx(expected, abs=4 * math.sqrt(expected))
 
 
+@pytest.fixture(scope="module")
+def crowded() -> Surroundings:
+    statistics = HaloStatistics(Cosmology(), (0.0, 0.6), log_lowest_mass=10.0)
+    return Surroundings(Environment(log_lightest_mass=10.0), statistics)
+
+
+def light_around(crowded: Surroundings, n: int, lightest: list[float]) -> Neighbours:
+    """Light haloes around clusters that are equal but for the lightest one."""
+    found = crowded.draw(
+        torch.full((n,), LOG_MASS),
+        torch.full((n,), Z),
+        torch.full((n,), APERTURE),
+        torch.full((n,), CUT),
+        torch.ones(n),
+        torch.Generator().manual_seed(10),
+        torch.tensor(lightest).repeat(n // len(lightest)),
+    )
+    return found.select(found.log_mass < 12)
+
+
+@pytest.mark.parametrize(("low", "high"), [(4.0, 8.0), (30.0, 38.0)])
+def test_light_haloes_have_their_density_and_clustering(
+    crowded: Surroundings, low: float, high: float
+) -> None:
+    n, statistics = 400, crowded.statistics
+    found = light_around(crowded, n, [11.0, 11.5])
+    depth = found.position[:, 2].abs()
+    inside = (depth > low) & (depth < high) & (found.position[:, :2].norm(dim=1) < APERTURE)
+    z = torch.tensor([Z])
+    at = torch.linspace(low, high, 200)
+    xi = statistics.correlation(torch.sqrt(at**2 + APERTURE**2 / 2), z).mean()
+    bias = statistics.bias(torch.tensor([LOG_MASS]), z)
+    volume = 2 * (high - low) * math.pi * APERTURE**2 * n / 2
+    for which, lightest in enumerate((11.0, 11.5)):
+        own = found.select(inside & (found.cluster % 2 == which))
+        assert float(own.log_mass.min()) >= lightest
+        plain = statistics.masses(lightest, 12).density(z)
+        biased = statistics.masses(lightest, 12, biased=True).density(z)
+        boost = crowded.environment.correlation_boost
+        expected = float(volume * (plain + boost * bias * biased * xi))
+        count = len(own.cluster)
+        assert count == pytest.approx(expected, abs=4 * math.sqrt(expected) + 0.01 * expected)
+
+
+def test_light_haloes_leave_the_massive_ones_as_they_were(
+    surroundings: Surroundings, crowded: Surroundings
+) -> None:
+    massive = len(around(surroundings, 3000, 11).cluster)
+    found = around(crowded, 300, 11)
+    among = int((found.log_mass > 12).sum())
+    assert among * 10 == pytest.approx(massive, abs=4 * math.sqrt(11 * massive))
+    assert len(found.cluster) > 4 * among
+
+
 def test_no_halo_is_inside_the_cluster_or_much_heavier(surroundings: Surroundings) -> None:
     found = around(surroundings, 2000, 4)
     cosmology = surroundings.statistics.cosmology

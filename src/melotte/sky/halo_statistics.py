@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LOG_MASS_STEP = 0.02
-LOG_MASSES = np.arange(11.0, 15.8 + 1e-6, LOG_MASS_STEP)
-"""log10(M200c/(Msun/h)) of the tables."""
+LOG_MASSES = (11.0, 15.8)
+"""log10(M200c/(Msun/h)) at the ends of the tables, unless lower masses are asked for."""
+
+LOWEST_LOG_MASS = 9.0
+"""Fits to simulations are not carried further down than this."""
 
 REDSHIFT_STEP = 0.05
 RADII = (0.1, 100.0, 512)
@@ -45,6 +48,13 @@ class HaloStatistics:
     redshift : (float, float)
         Range in which it will be asked; the tables are linear between nodes at most 0.05 apart.
     device : torch.device or str
+    log_lowest_mass : float, 9 to 13
+        Where the tables begin, log10(M200c/(Msun/h)).
+
+    Raises
+    ------
+    MelotteValueError
+        When the redshifts do not rise from 0 or more, or the lowest mass is outside its range.
 
     References
     ----------
@@ -58,15 +68,22 @@ class HaloStatistics:
         cosmology: Cosmology,
         redshift: tuple[float, float],
         device: torch.device | str = "cpu",
+        log_lowest_mass: float = LOG_MASSES[0],
     ) -> None:
         low, high = redshift
         if not 0 <= low <= high:
             raise MelotteValueError(f"redshift range {redshift} must be 0 <= lowest <= highest")
+        if not LOWEST_LOG_MASS <= log_lowest_mass <= 13:
+            raise MelotteValueError(
+                f"log_lowest_mass {log_lowest_mass} must be within [{LOWEST_LOG_MASS:g}, 13]"
+            )
         self.cosmology = cosmology
         self.device = torch.device(device)
         self._nodes = np.linspace(low, high, 1 + math.ceil((high - low) / REDSHIFT_STEP - 1e-9))
-        self._log_mass = LOG_MASSES
-        density, bias, growth = _tabulate(cosmology, tuple(self._nodes.tolist()))
+        self._log_mass = np.arange(log_lowest_mass, LOG_MASSES[1] + 1e-6, LOG_MASS_STEP)
+        density, bias, growth = _tabulate(
+            cosmology, tuple(self._nodes.tolist()), tuple(self._log_mass.tolist())
+        )
         correlation = _correlation_today(cosmology)
         self._density = density
         self._bias = bias
@@ -83,7 +100,7 @@ class HaloStatistics:
         self._radius = self._tensor(radius)
 
     def bias(self, log_mass: Tensor, redshift: Tensor) -> Tensor:
-        """Linear bias of haloes of log10(M200c/(Msun/h)), 11 to 15.8."""
+        """Linear bias of haloes of log10(M200c/(Msun/h)) in the range of the tables."""
         column = (log_mass - self._log_mass[0]) / LOG_MASS_STEP
         return lookup2d(self._bias_table, self.row(redshift), column)
 
@@ -122,7 +139,7 @@ class HaloStatistics:
         Raises
         ------
         MelotteValueError
-            When the range leaves the tables, 11 to 15.8.
+            When the range leaves the tables, 11 to 15.8 unless they begin lower.
         """
         if not self._log_mass[0] <= low < high <= self._log_mass[-1] + 1e-9:
             raise MelotteValueError(
@@ -133,12 +150,14 @@ class HaloStatistics:
         weight = self._density * self._bias if biased else self._density
         # The abundance falls by decades: interpolate its logarithm.
         rows = [np.exp(np.interp(fine, self._log_mass, np.log(row))) for row in weight]
-        totals, inverses = [], []
+        totals, survivals, inverses = [], [], []
         for row in rows:
             cumulative = _cumulative(row, fine)
             totals.append(cumulative[-1])
-            inverses.append(_mass_of_survival(cumulative, fine))
-        return HaloMasses(self, self._tensor(np.array(totals)), self._tensor(np.array(inverses)))
+            survivals.append(_survival(cumulative))
+            inverses.append(np.interp(np.linspace(0, *SURVIVAL), survivals[-1], fine))
+        tables = [self._tensor(np.array(table)) for table in (totals, survivals, inverses)]
+        return HaloMasses(self, (low, high), *tables)
 
     def row(self, redshift: Tensor) -> Tensor:
         """Fractional number of a redshift among the nodes of the tables."""
@@ -160,27 +179,65 @@ class HaloMasses:
     Parameters
     ----------
     statistics : HaloStatistics
+    log_range : (float, float)
+        Lowest and highest log10(M200c/(Msun/h)).
     density : Tensor, shape (n_nodes,)
         Haloes per comoving (Mpc/h)^3, each counted with its weight.
+    survival : Tensor, shape (n_nodes, n_masses)
+        -ln(fraction of haloes heavier) at masses evenly spaced over the range.
     log_mass : Tensor, shape (n_nodes, n_entries)
         log10(M200c/(Msun/h)) at evenly spaced -ln(fraction of haloes heavier).
     """
 
-    def __init__(self, statistics: HaloStatistics, density: Tensor, log_mass: Tensor) -> None:
+    def __init__(
+        self,
+        statistics: HaloStatistics,
+        log_range: tuple[float, float],
+        density: Tensor,
+        survival: Tensor,
+        log_mass: Tensor,
+    ) -> None:
+        self.log_range = log_range
         self._statistics = statistics
         self._density = density
+        self._survival = survival
         self._log_mass = log_mass
 
-    def density(self, redshift: Tensor) -> Tensor:
-        """Weighted number per comoving (Mpc/h)^3, shape of ``redshift``."""
-        return lookup(self._density, self._statistics.row(redshift))
+    def density(self, redshift: Tensor, log_lowest: Tensor | None = None) -> Tensor:
+        """Weighted number per comoving (Mpc/h)^3, shape of ``redshift``.
 
-    def draw(self, redshift: Tensor, generator: torch.Generator) -> Tensor:
-        """One log10(M200c/(Msun/h)) for every redshift given."""
+        Parameters
+        ----------
+        redshift : Tensor
+        log_lowest : Tensor, shape of ``redshift``, optional
+            Count only haloes heavier than this log10(M200c/(Msun/h)).
+        """
+        total = lookup(self._density, self._statistics.row(redshift))
+        if log_lowest is None:
+            return total
+        return total * torch.exp(-self._survival_at(redshift, log_lowest))
+
+    def draw(
+        self,
+        redshift: Tensor,
+        generator: torch.Generator,
+        log_lowest: Tensor | None = None,
+    ) -> Tensor:
+        """One log10(M200c/(Msun/h)) for every redshift given, above ``log_lowest`` if given."""
         uniform = torch.rand(redshift.shape, generator=generator, device=redshift.device)
         most, n = SURVIVAL
-        column = -torch.log(1 - uniform) * ((n - 1) / most)
-        return lookup2d(self._log_mass, self._statistics.row(redshift), column)
+        survival = -torch.log(1 - uniform)
+        if log_lowest is not None:
+            # An exponential deviate has no memory: beyond any start it is distributed alike.
+            survival = survival + self._survival_at(redshift, log_lowest)
+        column = survival * ((n - 1) / most)
+        mass = lookup2d(self._log_mass, self._statistics.row(redshift), column)
+        return mass if log_lowest is None else torch.maximum(mass, log_lowest)
+
+    def _survival_at(self, redshift: Tensor, log_mass: Tensor) -> Tensor:
+        low, high = self.log_range
+        column = (log_mass - low) * ((self._survival.shape[1] - 1) / (high - low))
+        return lookup2d(self._survival, self._statistics.row(redshift), column)
 
 
 def virial_radius(log_mass: Tensor, redshift: Tensor, cosmology: Cosmology) -> Tensor:
@@ -215,12 +272,12 @@ def growth_factor(cosmology: Cosmology, redshift: float) -> float:
 
 @lru_cache(maxsize=32)
 def _tabulate(
-    cosmology: Cosmology, redshift: tuple[float, ...]
+    cosmology: Cosmology, redshift: tuple[float, ...], log_mass: tuple[float, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """dn/dlog10(M) and bias (n_nodes, n_masses), and growth (n_nodes,)."""
     from colossus.lss import bias, mass_function
 
-    mass = 10.0**LOG_MASSES
+    mass = 10.0 ** np.array(log_mass)
     with _colossus(cosmology) as universe:
         density = [
             mass_function.massFunction(mass, z, mdef="200c", model="tinker08", q_out="dndlnM")
@@ -264,9 +321,6 @@ def _cumulative(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray
     return np.concatenate([[0.0], np.cumsum(0.5 * (values[1:] + values[:-1]) * np.diff(at))])
 
 
-def _mass_of_survival(
-    cumulative: NDArray[np.float64], log_mass: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Masses evenly spaced in -ln(fraction heavier), which resolves the rare, heavy end."""
-    heavier = np.maximum(1 - cumulative / cumulative[-1], 1e-300)
-    return np.interp(np.linspace(0, SURVIVAL[0], SURVIVAL[1]), -np.log(heavier), log_mass)
+def _survival(cumulative: NDArray[np.float64]) -> NDArray[np.float64]:
+    """-ln(fraction heavier), evenly spaced in which the rare, heavy end is resolved."""
+    return -np.log(np.maximum(1 - cumulative / cumulative[-1], 1e-300))

@@ -13,10 +13,18 @@ import torch
 from torch import Tensor
 
 from melotte.sky.cosmology import GRAVITATIONAL_CONSTANT
-from melotte.sky.halo_statistics import HaloStatistics, growth_factor, virial_radius
+from melotte.sky.halo_statistics import (
+    HaloMasses,
+    HaloStatistics,
+    growth_factor,
+    virial_radius,
+)
 
 MARGIN_ACROSS = 2.5
 """Comoving Mpc/h outside the aperture in which haloes can still have a galaxy within."""
+
+LIGHT_MARGIN_ACROSS = 0.4
+"""The same for haloes below 10^12 Msun/h, whose R200c is at most 0.21 below redshift 0.6."""
 
 MARGIN_ALONG = 14.0
 """Comoving Mpc/h beyond the velocity cut's Hubble distance, likewise for infall and dispersion."""
@@ -49,6 +57,10 @@ class Environment:
     ----------
     log_lowest_mass : float
         log10 of the lowest halo mass, Msun/h.
+    log_lightest_mass : float, optional
+        Light haloes, from here to ``log_lowest_mass``, lie around clusters too.
+    centring_error : float, comoving Mpc/h
+        Light haloes reach four times so much further out.
     correlation_boost : float
         Clustering over that of linear theory.
     random_motion : float, km/s
@@ -56,6 +68,8 @@ class Environment:
     """
 
     log_lowest_mass: float = 12.0
+    log_lightest_mass: float | None = None
+    centring_error: float = 0.0
     correlation_boost: float = 1.7
     random_motion: float = 250.0
 
@@ -81,6 +95,29 @@ class Neighbours:
         )
 
 
+class _Population:
+    """Haloes in a range of mass, and how far outside an aperture they matter, comoving Mpc/h."""
+
+    def __init__(
+        self, statistics: HaloStatistics, lowest: float, highest: float, margin: float
+    ) -> None:
+        self.uniform: HaloMasses = statistics.masses(lowest, highest)
+        self.biased: HaloMasses = statistics.masses(lowest, highest, biased=True)
+        self.margin = margin
+
+
+@dataclass(frozen=True)
+class _Cylinders:
+    """What haloes are drawn in; tensors of shape (n_clusters,), lengths comoving Mpc/h."""
+
+    redshift: Tensor
+    across: Tensor
+    half_length: Tensor
+    bias: Tensor
+    inner: Tensor
+    density: Tensor
+
+
 class Surroundings:
     """Draws the haloes around clusters.
 
@@ -95,8 +132,12 @@ class Surroundings:
         self.statistics = statistics
         lowest, highest = environment.log_lowest_mass, 15.6
         self._reference_growth = growth_factor(statistics.cosmology, REFERENCE_REDSHIFT)
-        self._uniform = statistics.masses(lowest, highest)
-        self._clustered = statistics.masses(lowest, highest, biased=True)
+        self._massive = _Population(statistics, lowest, highest, MARGIN_ACROSS)
+        self._light = None
+        if environment.log_lightest_mass is not None:
+            margin = LIGHT_MARGIN_ACROSS + 4 * environment.centring_error
+            lightest = environment.log_lightest_mass
+            self._light = _Population(statistics, lightest, lowest, margin)
 
     def draw(
         self,
@@ -106,6 +147,7 @@ class Surroundings:
         velocity_cut: Tensor,
         density: Tensor,
         generator: torch.Generator,
+        log_lightest: Tensor | None = None,
     ) -> Neighbours:
         """Draw the haloes around each cluster.
 
@@ -120,38 +162,26 @@ class Surroundings:
         density : Tensor, shape (n_clusters,)
             Factor on the number of haloes.
         generator : torch.Generator
+        log_lightest : Tensor, shape (n_clusters,), optional
+            log10(M200c/(Msun/h)) of the lightest halo around each cluster, where the environment
+            has light haloes; lower values than its own have no effect.
         """
-        statistics = self.statistics
-        cosmology = statistics.cosmology
-        radius = across + MARGIN_ACROSS
+        cosmology = self.statistics.cosmology
         half_length = velocity_cut / cosmology.comoving_hubble_rate(redshift) + MARGIN_ALONG
-        bias = statistics.bias(log_mass, redshift)
+        bias = self.statistics.bias(log_mass, redshift)
         inner = INNERMOST * virial_radius(log_mass, redshift, cosmology)
-        area = 2 * math.pi * radius**2 * density
-
-        rate = self._uniform.density(redshift) * area * half_length
-        cluster, position = self._in_cylinders(rate, radius, half_length, generator)
-        mass = self._uniform.draw(redshift[cluster], generator)
-
-        flat = inner * statistics.correlation_today(inner)
-        along_inner = statistics.correlation_along(inner)
-        total = flat + statistics.correlation_along(half_length) - along_inner
-        growth = statistics.growth(redshift)
-        rate = self._clustered.density(redshift) * bias * area * total * growth**2
-        rate = rate * self.environment.correlation_boost
-        near, clustered = self._in_cylinders(rate, radius, half_length, generator)
-        depth, keep = self._clustered_depth(
-            clustered[:, :2].square().sum(-1), inner[near], flat[near], total[near],
-            along_inner[near], generator,
-        )  # fmt: skip
-        sign = torch.sign(clustered[:, 2])
-        clustered = torch.cat([clustered[:, :2], (sign * depth)[:, None]], -1)[keep]
-        near = near[keep]
-        near_mass = self._clustered.draw(redshift[near], generator)
-
-        cluster = torch.cat([cluster, near])
-        position = torch.cat([position, clustered])
-        mass = torch.cat([mass, near_mass])
+        cylinders = _Cylinders(redshift, across, half_length, bias, inner, density)
+        cluster, position, mass = self._draw_population(self._massive, cylinders, generator)
+        if self._light is not None:
+            lowest, highest = self._light.uniform.log_range
+            if log_lightest is None:
+                log_lightest = torch.full_like(redshift, lowest)
+            light = self._draw_population(
+                self._light, cylinders, generator, log_lightest.clamp(lowest, highest)
+            )
+            cluster, position, mass = (
+                torch.cat(both) for both in zip((cluster, position, mass), light, strict=True)
+            )
         distance = position.norm(dim=-1)
         own = virial_radius(mass, redshift[cluster], cosmology)
         outer = inner[cluster] / INNERMOST
@@ -166,6 +196,48 @@ class Surroundings:
         velocity = motion[:, None] * normal
         velocity = velocity - (infall / distance[apart])[:, None] * position
         return Neighbours(cluster, mass, position, velocity)
+
+    def _draw_population(
+        self,
+        population: _Population,
+        cylinders: _Cylinders,
+        generator: torch.Generator,
+        log_lowest: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Cluster, position and log mass of haloes, the clustered ones after the uniform ones."""
+        statistics, uniform, biased = self.statistics, population.uniform, population.biased
+        redshift, half_length = cylinders.redshift, cylinders.half_length
+        inner = cylinders.inner
+        radius = cylinders.across + population.margin
+        area = 2 * math.pi * radius**2 * cylinders.density
+
+        def lowest(owner: Tensor) -> Tensor | None:
+            return None if log_lowest is None else log_lowest[owner]
+
+        rate = uniform.density(redshift, log_lowest) * area * half_length
+        cluster, position = self._in_cylinders(rate, radius, half_length, generator)
+        mass = uniform.draw(redshift[cluster], generator, lowest(cluster))
+
+        flat = inner * statistics.correlation_today(inner)
+        along_inner = statistics.correlation_along(inner)
+        total = flat + statistics.correlation_along(half_length) - along_inner
+        growth = statistics.growth(redshift)
+        rate = biased.density(redshift, log_lowest) * cylinders.bias * area * total * growth**2
+        rate = rate * self.environment.correlation_boost
+        near, clustered = self._in_cylinders(rate, radius, half_length, generator)
+        depth, keep = self._clustered_depth(
+            clustered[:, :2].square().sum(-1), inner[near], flat[near], total[near],
+            along_inner[near], generator,
+        )  # fmt: skip
+        sign = torch.sign(clustered[:, 2])
+        clustered = torch.cat([clustered[:, :2], (sign * depth)[:, None]], -1)[keep]
+        near = near[keep]
+        near_mass = biased.draw(redshift[near], generator, lowest(near))
+        return (
+            torch.cat([cluster, near]),
+            torch.cat([position, clustered]),
+            torch.cat([mass, near_mass]),
+        )
 
     def infall_velocity(
         self, distance: Tensor, log_mass: Tensor, redshift: Tensor, bias: Tensor

@@ -224,6 +224,41 @@ def test_fibres_and_centrals_are_settings() -> None:
     assert (central.values[at_rest, 3] == 1).all()
 
 
+def test_a_survey_of_every_galaxy_shows_the_centrals_of_light_haloes() -> None:
+    def interlopers(limit: float, **settings: Any) -> float:
+        _, galaxies, _ = catalogue(
+            300, 34, prior=NATURAL, least_galaxies=1, log_stellar_mass_limit=limit,
+            centrals=True, **settings,
+        )  # fmt: skip
+        assert float(galaxies.values[:, 2].min()) >= limit - 1e-5
+        return float((galaxies.values[:, 3] == 0).sum())
+
+    for limit, least in ((9.0, 2.0), (10.0, 1.2)):
+        assert interlopers(limit, haloes="all") > least * interlopers(limit)
+    assert interlopers(9.0, haloes="all", interloper_density=0.0) == 0
+
+
+def test_far_from_a_cluster_a_survey_finds_the_stellar_mass_function() -> None:
+    data = DataSettings(
+        redshift=0.04, centrals=True, haloes="all", prior=PriorSettings(log_m200c=(14.0, 14.1)),
+        log_stellar_mass_limit=9.5, apertures=("large",), interloper_density=3.0,
+    )  # fmt: skip
+    simulator = GalaxyClusterSimulator(data)
+    generator = seed(35)
+    halos = simulator.draw(200, generator)
+    _, table = simulator._galaxies_along(halos, generator)
+    far = (table[:, 2].abs() > 28) & (table[:, 2].abs() < 38) & (table[:, :2].norm(dim=1) < 2.3)
+    volume = 200 * 2 * 10 * torch.pi * 2.3**2
+    # Baldry et al. 2012 integrated above 10^9.5 Msun, and what clusters around the cluster.
+    found = float(far.sum()) / (3 * volume)
+    assert 0.9 * 0.0236 < found < 1.25 * 0.0236
+
+
+def test_haloes_of_every_mass_need_their_centrals() -> None:
+    with pytest.raises(MelotteValueError, match="needs centrals: true"):
+        DataSettings(haloes="all")
+
+
 def test_velocities_can_be_counted_from_the_galaxies() -> None:
     _, galaxies, _ = catalogue(200, 17, velocity_centre="galaxies")
     medians = torch.stack([galaxies[number][:, 0].median() for number in range(200)])

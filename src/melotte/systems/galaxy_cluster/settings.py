@@ -10,6 +10,7 @@ from melotte.engine.settings import Settings
 from melotte.parameters import Parameter
 from melotte.sky.cosmology import Cosmology
 from melotte.sky.halo_occupation import Occupation
+from melotte.sky.interlopers import Environment
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Aperture = Literal["small", "medium", "large"]
@@ -22,6 +23,9 @@ APERTURES: dict[str, tuple[float, float]] = {
 """Cylinders of Ho et al. 2019: radius, Mpc/h, and largest velocity either way, km/s."""
 
 HIGHEST_REDSHIFT = 0.6
+
+LIGHTEST_HALO = 10.0
+"""log10(M200c/(Msun/h)): the central of a lighter halo is below the lowest stellar-mass limit."""
 
 
 def _as_range(value: Any) -> Any:
@@ -181,6 +185,11 @@ class DataSettings(Settings):
     centrals : bool
         Whether the central galaxies of the cluster and of other haloes are in the catalogue.
         Those of Ho et al. 2019 hold satellites only.
+    haloes : {"massive", "all"}
+        Which haloes lie around a cluster: those above 10^12 Msun/h, as in Ho et al. 2019; or, as
+        in a real survey, all whose central galaxy is above the limit in stellar mass, occupied
+        so that the field has the stellar mass function of Baldry et al. 2012. The latter needs
+        ``centrals``.
     completeness : range, 0 to 1
         Share of galaxies with a redshift, half way to the edge of the aperture.
     completeness_gradient : range, -2 to 2
@@ -216,6 +225,7 @@ class DataSettings(Settings):
     magnitude_limit: Annotated[float, Field(gt=8, lt=30)] | None = None
     richness: RichnessSettings = RichnessSettings()
     centrals: bool = False
+    haloes: Literal["massive", "all"] = "massive"
     completeness: Range = (1.0, 1.0)
     completeness_gradient: Range = (0.0, 0.0)
     fibre_separation: Annotated[float, Field(ge=0, le=600)] = 0.0
@@ -246,4 +256,20 @@ class DataSettings(Settings):
                 raise ValueError(
                     f"{name}: ({low}, {high}) must rise within [{lowest:g}, {highest:g}]"
                 )
+        if self.haloes == "all" and not self.centrals:
+            raise ValueError("haloes: all is for surveys of every galaxy and needs centrals: true")
         return self
+
+    def occupation(self) -> Occupation:
+        """How haloes are occupied by galaxies."""
+        clusters = self.richness.occupation()
+        return clusters.of_surveys() if self.haloes == "all" else clusters
+
+    def environment(self) -> Environment:
+        """How haloes surround a cluster."""
+        if self.haloes == "massive":
+            return Environment()
+        comoving = 1 + self.redshift[1] if self.lengths == "physical" else 1.0
+        return Environment(
+            log_lightest_mass=LIGHTEST_HALO, centring_error=self.centring_error * comoving
+        )

@@ -17,8 +17,8 @@ from torch import Tensor
 from melotte.parameters import Prior
 from melotte.ragged import Ragged, offsets_of
 from melotte.sky.halo_occupation import HaloOccupation
-from melotte.sky.halo_statistics import HaloStatistics
-from melotte.sky.interlopers import Environment, Surroundings
+from melotte.sky.halo_statistics import LOG_MASSES, HaloStatistics
+from melotte.sky.interlopers import Surroundings
 from melotte.sky.phase_space import Dynamics, Haloes, PhaseSpace, random_rotations
 from melotte.systems.galaxy_cluster.settings import APERTURES, DataSettings
 from melotte.telescope.redshifts import (
@@ -97,10 +97,12 @@ class GalaxyClusterSimulator:
         self.device = torch.device(device)
         self.cosmology = data.cosmology.cosmology()
         self.prior = Prior(data.prior.parameters())
-        self.statistics = HaloStatistics(self.cosmology, data.redshift, self.device)
+        environment = data.environment()
+        lightest = environment.log_lightest_mass or LOG_MASSES[0]
+        self.statistics = HaloStatistics(self.cosmology, data.redshift, self.device, lightest)
         self.phase_space = PhaseSpace(Dynamics(), self.cosmology, self.device)
-        self.surroundings = Surroundings(Environment(), self.statistics)
-        self.occupation = HaloOccupation(data.richness.occupation(), self.cosmology.h, self.device)
+        self.surroundings = Surroundings(environment, self.statistics)
+        self.occupation = HaloOccupation(data.occupation(), self.cosmology.h, self.device)
         self._natural = self.statistics.masses(*data.prior.log_m200c)
 
     def draw(self, n: int, generator: torch.Generator) -> ClusterHalos:
@@ -190,7 +192,11 @@ class GalaxyClusterSimulator:
         position, velocity, _ = self.phase_space.members(
             haloes, counts, uniform(data.subgroup_rate), generator
         )
-        stellar = self.occupation.stellar_masses(torch.repeat_interleave(limit, counts), generator)
+        stellar = self.occupation.stellar_masses(
+            torch.repeat_interleave(log_mass, counts),
+            torch.repeat_interleave(limit, counts),
+            generator,
+        )
         galaxies = torch.cat([position, velocity, stellar[:, None]], 1)
         return ClusterHalos(
             theta=theta,
@@ -239,6 +245,7 @@ class GalaxyClusterSimulator:
         self, halos: ClusterHalos, generator: torch.Generator
     ) -> list[tuple[Tensor, Tensor]]:
         """Clusters and tables of the galaxies of haloes along the line of sight."""
+        limit = halos.log_stellar_mass_limit
         around = self.surroundings.draw(
             halos.theta[:, 0],
             halos.redshift,
@@ -246,8 +253,8 @@ class GalaxyClusterSimulator:
             halos.velocity_cut,
             halos.interloper_density,
             generator,
+            self.occupation.lowest_halo_mass(limit),
         )
-        limit = halos.log_stellar_mass_limit
         found: list[tuple[Tensor, Tensor]] = []
         if self.data.centrals:
             stellar = self.occupation.central_masses(around.log_mass, generator)
@@ -266,7 +273,7 @@ class GalaxyClusterSimulator:
         position = torch.einsum("nij,nj->ni", turned, position) + around.position[halo]
         velocity = (turned[:, 2] * velocity).sum(1) + around.velocity[halo, 2]
         cluster = around.cluster[halo]
-        stellar = self.occupation.stellar_masses(limit[cluster], generator)
+        stellar = self.occupation.stellar_masses(around.log_mass[halo], limit[cluster], generator)
         table = torch.stack([velocity, stellar, torch.zeros_like(velocity)], 1)
         found.append((cluster, torch.cat([position, table], 1)))
         return found
