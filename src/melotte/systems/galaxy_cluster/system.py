@@ -120,7 +120,8 @@ class GalaxyNetwork(nn.Module):
     """Set encoder and posterior head; the same for a cluster and its mirror image in velocity.
 
     The features of a cluster are the mean of those that the encoder gives with velocities as
-    they are and turned round, because which side is approaching says nothing of the mass.
+    they are and turned round, because which side is approaching says nothing of the mass. Training
+    reads a cluster once, as it stands: mocks are as often turned one way as the other.
 
     Parameters
     ----------
@@ -162,11 +163,12 @@ class GalaxyNetwork(nn.Module):
             [-1.0] + [1.0] * (galaxies.values.shape[1] - 1)
         )
         embedding, each = self.encoder.encode(galaxies, context)
-        mirrored, mirrored_each = self.encoder.encode(Ragged(turned, galaxies.offsets), context)
-        embedding = (embedding + mirrored) / 2
+        if not self.training:
+            mirrored, mirrored_each = self.encoder.encode(Ragged(turned, galaxies.offsets), context)
+            embedding, each = (embedding + mirrored) / 2, (each + mirrored_each) / 2
         outputs = {"posterior": self.head(self.dropout(embedding)), "embedding": embedding}
         if self.membership is not None:
-            outputs["member"] = self.membership((each + mirrored_each) / 2)[:, 0]
+            outputs["member"] = self.membership(each)[:, 0]
         return outputs
 
 
