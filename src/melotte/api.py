@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from melotte.engine.evaluation import Evaluation
     from melotte.engine.inference import InferenceResult
     from melotte.engine.model_files import Model
-    from melotte.systems.base import Batch, Observation, RowError
+    from melotte.systems.base import Batch, Observation, RowError, System
+    from melotte.systems.galaxy_cluster.simulated_clusters import SimulatedClusters
     from melotte.systems.open_cluster.labelled import LabelledLists
 
 Paths = str | Path | Sequence[str | Path]
@@ -105,8 +106,11 @@ def simulate(
     of: int = 1,
     overrides: Sequence[str] = (),
     progress: bool | None = None,
+    catalogues: Paths | None = None,
+    column: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a bank of mocks.
+    """Write a bank of mocks, or of the clusters of a simulation.
 
     Parameters
     ----------
@@ -121,19 +125,40 @@ def simulate(
     overrides : sequence of ``section.key=value``
     progress : bool, optional
         Show progress; by default when attached to a terminal.
+    catalogues : path or paths, optional
+        Galaxies and haloes of one snapshot of a simulation, in place of mocks (galaxy clusters);
+        see :func:`melotte.systems.galaxy_cluster.simulation_catalogues.read_catalogue`.
+    column : mapping, optional
+        Our names of the catalogues' columns to theirs.
+    options : mapping, optional
+        With catalogues: ``box_size`` (comoving Mpc/h) and the other fields of
+        :class:`~melotte.systems.galaxy_cluster.simulation_catalogues.CatalogueSettings`.
 
     Returns
     -------
     Path
         The bank that was written.
+
+    Raises
+    ------
+    MelotteValueError, MelotteFileError
+        When a setting is not allowed, or a catalogue cannot be read or does not hold what the
+        preset asks for.
     """
     from melotte.engine.banks import write_bank
     from melotte.systems.registry import build_system, load_preset
 
     settings = load_preset(preset, overrides)
+    system = build_system(settings)
+    content = settings.model_dump(mode="json")
+    if catalogues is not None:
+        system = _simulated(system, _listed(catalogues), n, column, options or {})
+        content["catalogue"] = system.catalogue.provenance
+    elif column or options:
+        raise MelotteValueError("columns and options are those of catalogues; none is given")
     return write_bank(
-        build_system(settings),
-        settings.model_dump(mode="json"),
+        system,
+        content,
         Path(output),
         n=n,
         seed=seed,
@@ -141,6 +166,31 @@ def simulate(
         of=of,
         progress=progress,
     )
+
+
+def _simulated(
+    system: System,
+    catalogues: Sequence[str | Path],
+    n: int,
+    column: Mapping[str, str] | None,
+    options: Mapping[str, Any],
+) -> SimulatedClusters:
+    """The clusters of a simulation as a system like this one observes them."""
+    from melotte.systems.galaxy_cluster.simulated_clusters import SimulatedClusters
+    from melotte.systems.galaxy_cluster.simulation_catalogues import (
+        CatalogueSettings,
+        read_catalogue,
+    )
+    from melotte.systems.galaxy_cluster.system import GalaxyCluster
+
+    clusters = getattr(system, "clusters", system)
+    if not isinstance(clusters, GalaxyCluster):
+        raise MelotteValueError(
+            f"catalogues of simulations are for galaxy clusters, not for {system.name}"
+        )
+    settings = CatalogueSettings.parse(options, "catalogue")
+    catalogue = read_catalogue(catalogues, settings, clusters.data, column)
+    return SimulatedClusters(clusters, catalogue, settings, n, system)
 
 
 def train(

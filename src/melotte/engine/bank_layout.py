@@ -32,6 +32,8 @@ FORMAT = "melotte bank"
 FORMAT_VERSION = 1
 LABELS = ("theta", "theta_known", "group", "weight")
 _CHUNK_BYTES = 1 << 19
+_DECISIVE = ("system", "data", "catalogue")
+"""Entries of a preset that decide the mocks; the last of a bank made of a simulation's haloes."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class BankInfo:
     def bank(self) -> tuple[Any, ...]:
         """What all shards of one bank share."""
         parameters = json.dumps([one.as_json() for one in self.parameters])
-        decisive = {key: value for key, value in self.preset.items() if key in ("system", "data")}
+        decisive = {key: self.preset[key] for key in _DECISIVE if key in self.preset}
         text = json.dumps(decisive, sort_keys=True)
         return (text, parameters, self.seed, self.n_total, self.batch_size, self.views)
 
