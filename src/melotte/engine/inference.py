@@ -24,9 +24,10 @@ from melotte import __version__
 from melotte.engine.domain import DomainReference
 from melotte.engine.object_streams import INFERENCE_STREAM, object_generator
 from melotte.engine.posterior_flags import flag_posteriors
-from melotte.engine.prior_files import FEW_SAMPLES, PriorReweighting, read_prior_file
+from melotte.engine.prior_files import find_prior
 from melotte.engine.progress import Progress
 from melotte.engine.results import LEVELS, InferenceResult, ResultColumn
+from melotte.engine.reweighting import FEW_SAMPLES, PriorReweighting, Reweighted
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.networks.posteriors import Posterior, UnitPosterior
@@ -109,8 +110,9 @@ def infer_batches(
         Most objects that go through the network together; fewer where sets are large.
     progress : bool, optional
         Show progress on standard error; by default where that is a terminal.
-    prior_file : path, optional
-        Priors to reweight by (see :mod:`melotte.engine.prior_files`).
+    prior_file : path or str, optional
+        Priors to reweight by: a YAML file, or a name that the system offers (see
+        :mod:`melotte.engine.prior_files`).
     inputs : sequence of path, optional
         Names of the files that were read, for the provenance.
     total : int, optional
@@ -129,7 +131,7 @@ def infer_batches(
         raise MelotteValueError(
             f"samples {n_samples} and seed {seed} must be >= 0, batch_size {batch_size} >= 1"
         )
-    prior = read_prior_file(prior_file, model.prior) if prior_file is not None else None
+    prior = _prior_asked_for(model, prior_file)
     work = _Work(model, n_samples, seed, prior)
     shown = sys.stderr.isatty() if progress is None else progress
     bar = Progress(total or 0, "measured", style=shown and total is not None)
@@ -164,6 +166,7 @@ def infer_batches(
         "seed": seed,
         "inputs": [Path(name).name for name in inputs],
         "prior_file": None if prior_file is None else Path(prior_file).name,
+        "prior": None if prior is None else prior.described(),
     }
     return _result(rows, work, n_samples, header, provenance)
 
@@ -235,8 +238,12 @@ class _Work:
     def _measured(self, observation: Observation) -> list[_Row]:
         model, ids = self.model, observation.ids
         outputs = run_network(model, observation)
-        n_drawn = max(self.n_samples, LEAST_SAMPLES if self.prior is None else REWEIGHTED_SAMPLES)
-        unit = draw_by_object(outputs, n_drawn, self.seed, ids).cpu().double()
+        reweighted = self._reweighted(observation, outputs)
+        if reweighted is None:
+            n_drawn = max(self.n_samples, LEAST_SAMPLES)
+            unit = draw_by_object(outputs, n_drawn, self.seed, ids).cpu().double()
+        else:
+            unit = reweighted.unit
         given = self._given(observation)
         flags = np.zeros(len(ids), dtype=np.int64)
         if observation.flags is not None:
@@ -251,16 +258,16 @@ class _Work:
             columns["domain_score"] = judged.score
         # Heads with a closed form override the quantiles that the interface takes from samples.
         closed_form = type(outputs["posterior"]).quantile is not UnitPosterior.quantile
-        exact = self.prior is None and closed_form
-        if self.prior is not None:
-            unit, effective = self.prior.resample(unit, ids, self.seed)
-            columns["prior_sample_size"] = effective
-            flags |= _flags_of_resampled(unit, effective, model.parameters)
+        if reweighted is not None:
+            columns["prior_sample_size"] = reweighted.effective
+            flags |= _flags_of_reweighted(reweighted, model.parameters)
         else:
             parameters = [one for one, kept in zip(model.parameters, given, strict=True) if kept]
             flags |= flag_posteriors(unit.numpy()[..., given], parameters)
         levels = torch.tensor(LEVELS, dtype=torch.float64)
-        if exact:
+        if reweighted is not None:
+            quantiles = reweighted.quantiles
+        elif closed_form:
             quantiles = outputs["posterior"].quantile(levels.float()).cpu().double()
         else:
             quantiles = torch.quantile(unit, levels, dim=1).movedim(0, 1)
@@ -276,10 +283,27 @@ class _Work:
                 rows.append(_Row(name, int(flags[i]), physical[i], samples, own, reasons[i]))
             else:
                 failed = int(flags[i]) | int(Flag.FAILED)
-                excluded = self.prior is not None and not columns["prior_sample_size"][i]
-                reason = "the prior file excludes it" if excluded else "posterior is not finite"
+                excluded = reweighted is not None and not reweighted.effective[i]
+                reason = (
+                    "the prior asked for excludes it" if excluded else "posterior is not finite"
+                )
                 rows.append(_Row(name, failed, columns=own, reason=reason))
         return rows
+
+    def _reweighted(
+        self, observation: Observation, outputs: Mapping[str, Any]
+    ) -> Reweighted | None:
+        """Posteriors under the priors asked for, if any."""
+        if self.prior is None:
+            return None
+        ids, posterior = observation.ids, outputs["posterior"]
+        densities = self.prior.of_objects(observation)
+        n = max(self.n_samples, REWEIGHTED_SAMPLES)
+        levels = torch.tensor(LEVELS, dtype=torch.float64)
+        if posterior.n_parameters == 1:
+            return self.prior.on_grid(posterior, densities, ids, n, self.seed, levels)
+        unit = draw_by_object(outputs, n, self.seed, ids).cpu().double()
+        return self.prior.resample(unit, densities, ids, self.seed, levels)
 
     def _given(self, observation: Observation) -> NDArray[np.bool_]:
         """Which parameters the model gives for these objects; a system may withhold some."""
@@ -325,14 +349,23 @@ def draw_by_object(outputs: Mapping[str, Any], n: int, seed: int, ids: Sequence[
     return torch.cat(drawn)
 
 
-def _flags_of_resampled(
-    unit: Tensor, effective: NDArray[np.float64], parameters: Sequence[Parameter]
+def _prior_asked_for(model: Model, source: str | Path | None) -> PriorReweighting | None:
+    """Priors of a file or by a name; a system may offer some in ``named_priors()``."""
+    if source is None:
+        return None
+    offer = getattr(model.system, "named_priors", None)
+    return find_prior(source, model.prior, {} if offer is None else offer())
+
+
+def _flags_of_reweighted(
+    reweighted: Reweighted, parameters: Sequence[Parameter]
 ) -> NDArray[np.int64]:
     """Posterior flags from as many samples as are independent; none from too few."""
-    flags = np.zeros(len(unit), dtype=np.int64)
-    for i, size in enumerate(effective):
+    flags = np.zeros(len(reweighted.unit), dtype=np.int64)
+    for i, size in enumerate(reweighted.independent):
         if size >= FEW_SAMPLES:
-            flags[i] = flag_posteriors(unit[i : i + 1, : int(size)].numpy(), parameters)[0]
+            unit = reweighted.unit[i : i + 1, :size].numpy()
+            flags[i] = flag_posteriors(unit, parameters)[0]
     return flags
 
 

@@ -159,6 +159,31 @@ class HaloStatistics:
         tables = [self._tensor(np.array(table)) for table in (totals, survivals, inverses)]
         return HaloMasses(self, (low, high), *tables)
 
+    def log_abundance(
+        self, redshift: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The mass function at some redshifts.
+
+        Parameters
+        ----------
+        redshift : array, shape (n,)
+            Beyond the range of the tables, the nearest end's.
+
+        Returns
+        -------
+        log_mass : array, shape (n_masses,)
+            log10(M200c/(Msun/h)) of the tables, 0.02 apart.
+        log_abundance : array, shape (n, n_masses)
+            Natural logarithm of dn/dlog10(M), comoving (Mpc/h)^-3, linear between nodes.
+        """
+        row = self.row(torch.as_tensor(redshift, dtype=torch.float64)).numpy()
+        row = row.clip(0, len(self._nodes) - 1)
+        below = np.minimum(row.astype(int), max(len(self._nodes) - 2, 0))
+        above = np.minimum(below + 1, len(self._nodes) - 1)
+        weight = (row - below)[:, None]
+        log_density = np.log(self._density)
+        return self._log_mass, (1 - weight) * log_density[below] + weight * log_density[above]
+
     def row(self, redshift: Tensor) -> Tensor:
         """Fractional number of a redshift among the nodes of the tables."""
         if len(self._nodes) == 1:

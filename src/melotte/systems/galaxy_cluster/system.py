@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from melotte.engine.prior_densities import NamedPriors
 from melotte.networks.heads import build_head
 from melotte.networks.sets import SetEncoder, segment_mean
 from melotte.parameters import Parameter, Prior
@@ -104,6 +105,12 @@ class GalaxyCluster:
         from melotte.systems.galaxy_cluster.reading import observations
 
         yield from observations(source, options, self.data)
+
+    def named_priors(self) -> NamedPriors:
+        """Priors to ask for by name: ``mass-function``, the halo mass function's."""
+        from melotte.systems.galaxy_cluster.mass_prior import named_priors
+
+        return named_priors(self.data)
 
     def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
         """Counts and moments of velocities and radii of each cluster."""
