@@ -78,10 +78,10 @@ def measure(n: int, seed: int, contaminated: bool) -> tuple[list[float], float]:
     return values, spent
 
 
-def coma_settings(every_halo: bool) -> DataSettings:
+def coma_settings(every_halo: bool, masses: tuple[float, float]) -> DataSettings:
     """Clusters like Coma in the spectroscopic sample of SDSS."""
     return DataSettings(
-        prior=PriorSettings(log_m200c=COMA_LOG_MASS),
+        prior=PriorSettings(log_m200c=masses),
         redshift=COMA_REDSHIFT,
         apertures=("large",),
         magnitude_limit=17.77,
@@ -113,13 +113,15 @@ def phase_space_profile(velocity: np.ndarray, radius: np.ndarray) -> dict[str, f
     return found
 
 
-def compare_coma(sample: Path, seed: int) -> dict[str, dict[str, list[float]]]:
+def compare_coma(
+    sample: Path, seed: int, masses: tuple[float, float]
+) -> dict[str, dict[str, list[float]]]:
     """Print where Coma is among mocks; 16, 50, 84 % of these and the share of them below it."""
     coma = phase_space_profile(*coma_table(sample))
     rows: dict[str, dict[str, list[float]]] = {}
-    print(f"Coma among {COMA_MOCKS} mocks of log M {COMA_LOG_MASS}, R in comoving Mpc/h, v in km/s")
+    print(f"Coma among {COMA_MOCKS} mocks of log M {masses}, R in comoving Mpc/h, v in km/s")
     for label, every_halo in (("every halo", True), ("satellites only", False)):
-        simulator = GalaxyClusterSimulator(coma_settings(every_halo))
+        simulator = GalaxyClusterSimulator(coma_settings(every_halo, masses))
         generator = torch.Generator().manual_seed(seed)
         start = time.perf_counter()
         galaxies, extras = simulator.observe(simulator.draw(COMA_MOCKS, generator), generator)
@@ -138,11 +140,11 @@ def compare_coma(sample: Path, seed: int) -> dict[str, dict[str, list[float]]]:
     return rows
 
 
-def draw_figure(sample: Path, output: Path, seed: int) -> None:
+def draw_figure(sample: Path, output: Path, seed: int, masses: tuple[float, float]) -> None:
     """The Coma cluster and five mocks in phase space, member galaxies marked in the mocks."""
     import matplotlib.pyplot as plt
 
-    simulator = GalaxyClusterSimulator(coma_settings(every_halo=True))
+    simulator = GalaxyClusterSimulator(coma_settings(every_halo=True, masses=masses))
     generator = torch.Generator().manual_seed(seed)
     halos = simulator.draw(5, generator)
     galaxies, extras = simulator.observe(halos, generator)
@@ -173,15 +175,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2000 clusters a catalogue")
     parser.add_argument("--json", type=Path, help="where to write the numbers")
     parser.add_argument("--coma", type=Path, help="the Coma sample of RCausticMass")
+    parser.add_argument(
+        "--coma-mass", type=float, nargs=2, default=COMA_LOG_MASS, help="log M200c of its mocks"
+    )
     parser.add_argument("--figure", type=Path, help="where to draw Coma beside mocks")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.coma:
-        rows = compare_coma(options.coma, options.seed)
+        low, high = options.coma_mass
+        rows = compare_coma(options.coma, options.seed, (low, high))
         if options.json:
             options.json.write_text(json.dumps({"seed": options.seed, "coma": rows}, indent=1))
         if options.figure:
-            draw_figure(options.coma, options.figure, options.seed)
+            draw_figure(options.coma, options.figure, options.seed, (low, high))
         return
     n = 2000 if options.quick else options.n
     print(f"{n} clusters in each catalogue, seed {options.seed}, CPU, 1 thread")

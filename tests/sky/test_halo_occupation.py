@@ -80,7 +80,7 @@ def statistics() -> HaloStatistics:
 
 
 def baldry_density(log_limit: float) -> float:
-    """Galaxies above a stellar mass per (Mpc/h)^3: Baldry et al. 2012, Eq. 6 and section 5."""
+    """Galaxies above a stellar mass per (Mpc/h)^3 (Baldry et al. 2012, Eq. 6)."""
     own_h, h = 0.7, Cosmology().h
     log_knee = 10.66 + 2 * math.log10(own_h / h)
     m = torch.linspace(log_limit, 12.5, 4000, dtype=torch.float64) - log_knee

@@ -25,8 +25,7 @@ FAINTEST_CENTRAL = 3.0
 """Scatters by which a central may exceed the mean of its halo's mass and still be counted."""
 
 SURVEY_KNEE = 0.25
-"""dex: satellites' knee below the central's mass (Yang, Mo & van den Bosch 2009, ApJ 695, 900,
-Eq. 36)."""
+"""dex: satellites' knee below the central's mass (Yang, Mo & van den Bosch 2009, ApJ 695, 900)."""
 
 
 @dataclass(frozen=True)
