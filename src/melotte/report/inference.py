@@ -17,13 +17,9 @@ from melotte.flags import Flag
 from melotte.systems.base import Observation, RowError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from melotte.engine.model_files import Model
     from melotte.engine.results import InferenceResult
 
-MOST_FIGURES = 200
-"""Objects that get figures of their own; a larger table's are the first ones."""
 FIGURE_SAMPLES = 500
 
 
@@ -117,7 +113,9 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
         for line in comparison_lines(joined, str(request.compare)):
             echo(line)
     if request.figures is not None:
-        n = write_figures(model, result, drawn, request.figures)
+        from melotte.report.object_figures import write_figures
+
+        n = write_figures(model, result, drawn, request.figures, request.compare)
         echo(f"figures: {n} in {request.figures}")
     if request.json_rows:
         for line in json_lines(result):
@@ -192,59 +190,6 @@ def json_lines(result: InferenceResult) -> Iterator[str]:
             bad = isinstance(value, float) and not np.isfinite(value)
             entry[name] = None if bad else value
         yield json.dumps(entry, default=str)
-
-
-def write_figures(
-    model: Model, result: InferenceResult, observations: list[Observation], folder: Path
-) -> int:
-    """Write a diagram and a corner plot of every object (at most ``MOST_FIGURES``).
-
-    Returns
-    -------
-    int
-        Objects that were drawn.
-    """
-    from melotte.report.figures import corner_figure
-
-    folder.mkdir(parents=True, exist_ok=True)
-    if result.samples is None:
-        return 0
-    names = [parameter.name for parameter in result.parameters]
-    units = [parameter.unit for parameter in result.parameters]
-    n_drawn = 0
-    for name, samples, draw in _diagrams(model, result, observations):
-        if n_drawn >= MOST_FIGURES:
-            break
-        stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
-        draw(samples, names, units).savefig(folder / f"{stem}_diagram.png", dpi=130)
-        corner_figure(samples, names, units).savefig(folder / f"{stem}_corner.png", dpi=110)
-        n_drawn += 1
-    return n_drawn
-
-
-def _diagrams(
-    model: Model, result: InferenceResult, observations: list[Observation]
-) -> Iterator[tuple[str, Any, Callable[..., Figure]]]:
-    """Names and samples of the objects, and what draws each one's diagram from its samples."""
-    if model.system.name != "open-cluster":
-        return
-    from functools import partial
-
-    from melotte.report.cluster_diagrams import cluster_figure
-    from melotte.report.cluster_stars import classified, is_physical, member_lists
-
-    samples: Any = result.samples
-    for members in member_lists(result, observations):
-        # Values as a catalogue gives them need not go with our isochrones: no classes then.
-        physical = is_physical(result, members.row)
-        found = classified(model, result, members) if physical else None
-        yield (
-            members.name,
-            samples[members.row],
-            partial(
-                cluster_figure, members.name, members.stars, release=members.release, found=found
-            ),
-        )
 
 
 def _check_system_options(model: Model, request: InferenceRequest) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-N_RADII, N_SPEEDS = 12, 13
+N_RADII, N_SPEEDS = 16, 13
 INNERMOST = 0.02
 """Smallest radius of a probe, in apertures."""
 SMALLEST_CHANCE = 1e-6

@@ -1,0 +1,85 @@
+"""Literature values of one parameter, with their errors, from a table that a user gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from melotte.api import plain_name
+from melotte.io.tables import read_table
+
+IDS = ("id", "cluster", "name", "key")
+SOURCES = ("reference", "ref", "source", "method", "bibcode")
+ERRORS = ("{}_error", "{}_err", "e_{}", "{}_e", "{}_std", "sigma_{}")
+LOWER_ERRORS = ("{}_error_lower", "{}_lower_error", "{}_err_lo", "e_{}_lower", "{}_minus")
+UPPER_ERRORS = ("{}_error_upper", "{}_upper_error", "{}_err_hi", "e_{}_upper", "{}_plus")
+
+
+@dataclass(frozen=True)
+class LiteratureValue:
+    """One value of one object.
+
+    Parameters
+    ----------
+    value : float, the parameter's unit
+    lower, upper : float, >= 0
+        Errors downwards and upwards; NaN where unknown.
+    reference : str
+        Who says so; the file's name where the table does not tell.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    reference: str
+
+
+def literature_values(path: Path, parameter: str) -> dict[str, list[LiteratureValue]]:
+    """Values of a parameter by object.
+
+    Parameters
+    ----------
+    path : Path
+        A table as :func:`melotte.api.compare` takes it: ``id`` (or ``Cluster``, ``Name``,
+        ``key``) and a column named like the parameter. Errors are read from ``NAME_error`` or
+        ``e_NAME`` and the like, or from ``NAME_error_lower`` and ``NAME_error_upper``; or from
+        ``NAME_16`` and ``NAME_84``. An object may have several rows, told apart by a column
+        ``reference``.
+    parameter : str
+
+    Returns
+    -------
+    dict of str to list of LiteratureValue
+        By :func:`melotte.api.plain_name`; empty where the table lacks the columns. Rows without
+        a finite value are left out.
+    """
+    table = read_table(path)
+    lower = {name.lower(): name for name in table.columns}
+
+    def first(names: tuple[str, ...]) -> str | None:
+        spelled = (name.format(parameter).lower() for name in names)
+        return next((lower[name] for name in spelled if name in lower), None)
+
+    key, value = first(IDS), first(("{}", "{}_50"))
+    if key is None or value is None:
+        return {}
+    values = table.numbers(value)
+    below, above = first(LOWER_ERRORS) or first(ERRORS), first(UPPER_ERRORS) or first(ERRORS)
+    unknown = np.full(table.n_rows, np.nan)
+    down = unknown if below is None else np.abs(table.numbers(below))
+    up = unknown if above is None else np.abs(table.numbers(above))
+    low, high = first(("{}_16",)), first(("{}_84",))
+    if below is None and above is None and low is not None and high is not None:
+        down, up = values - table.numbers(low), table.numbers(high) - values
+    source = first(SOURCES)
+    references = [path.stem] * table.n_rows if source is None else table.text(source)
+    found: dict[str, list[LiteratureValue]] = {}
+    for row, name in enumerate(table.text(key)):
+        if np.isfinite(values[row]):
+            one = LiteratureValue(
+                float(values[row]), float(down[row]), float(up[row]), str(references[row])
+            )
+            found.setdefault(plain_name(str(name)), []).append(one)
+    return found

@@ -1,0 +1,132 @@
+"""Figures of each object that ``infer`` measured: the system says which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from melotte.api import plain_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from melotte.engine.model_files import Model
+    from melotte.engine.results import InferenceResult
+    from melotte.systems.base import Observation
+
+    Drawn = Iterator[tuple[str, dict[str, Figure]]]
+
+MOST_FIGURES = 200
+"""Objects that get figures of their own; a larger table's are the first ones."""
+RESOLUTION = 130
+"""Dots per inch."""
+
+
+def write_figures(
+    model: Model,
+    result: InferenceResult,
+    observations: Sequence[Observation],
+    folder: Path,
+    literature: Path | None = None,
+) -> int:
+    """Write the figures of every object (at most ``MOST_FIGURES``).
+
+    Parameters
+    ----------
+    model : Model
+    result : InferenceResult
+        With samples.
+    observations : sequence of Observation
+        That were measured, in the order of the rows.
+    folder : Path
+        Made where it does not exist; gets ``ID_diagram.png`` and ``ID_corner.png`` of an open
+        cluster, ``ID_diagram.png`` (phase space) and ``ID_mass.png`` of a galaxy cluster.
+    literature : Path, optional
+        Table of literature values, drawn beside the posterior of a galaxy cluster.
+
+    Returns
+    -------
+    int
+        Objects that were drawn.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = _SYSTEMS.get(model.system.name)
+    if draw is None or result.samples is None:
+        return 0
+    n_drawn = 0
+    for name, figures in draw(model, result, observations, literature):
+        stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+        for kind, figure in figures.items():
+            figure.savefig(folder / f"{stem}_{kind}.png", dpi=RESOLUTION)
+        n_drawn += 1
+        if n_drawn == MOST_FIGURES:
+            break
+    return n_drawn
+
+
+def open_clusters(
+    model: Model,
+    result: InferenceResult,
+    observations: Sequence[Observation],
+    literature: Path | None,
+) -> Drawn:
+    """Colour-magnitude diagrams with isochrones, and corner plots."""
+    from melotte.report.cluster_diagrams import cluster_figure
+    from melotte.report.cluster_stars import classified, is_physical, member_lists
+    from melotte.report.figures import corner_figure
+
+    del literature
+    names = [parameter.name for parameter in result.parameters]
+    units = [parameter.unit for parameter in result.parameters]
+    every: Any = result.samples
+    for members in member_lists(result, observations):
+        # Values as a catalogue gives them need not go with our isochrones: no classes then.
+        physical = is_physical(result, members.row)
+        found = classified(model, result, members) if physical else None
+        samples = every[members.row]
+        diagram = cluster_figure(
+            members.name,
+            members.stars,
+            samples,
+            names,
+            units,
+            release=members.release,
+            found=found,
+        )
+        yield members.name, {"diagram": diagram, "corner": corner_figure(samples, names, units)}
+
+
+def galaxy_clusters(
+    model: Model,
+    result: InferenceResult,
+    observations: Sequence[Observation],
+    literature: Path | None,
+) -> Drawn:
+    """Galaxies in phase space, and the mass beside other values of it."""
+    from melotte.report.classical_masses import classical_masses
+    from melotte.report.cluster_galaxies import galaxy_lists, with_memberships
+    from melotte.report.galaxy_cluster_diagrams import mass_figure, phase_space_figure
+    from melotte.report.literature import literature_values
+
+    mass = result.parameters[0]
+    others = {} if literature is None else literature_values(literature, mass.name)
+    every: Any = result.samples
+    for one in galaxy_lists(result, observations):
+        (cluster,) = with_memberships(model, [one])
+        beside = mass_figure(
+            one.name,
+            every[one.row, :, 0],
+            mass,
+            literature=others.get(plain_name(one.name), ()),
+            classical=classical_masses(one),
+            flat_prior=result.provenance.get("prior_file") is None,
+        )
+        yield one.name, {"diagram": phase_space_figure(cluster), "mass": beside}
+
+
+_SYSTEMS: dict[str, Callable[..., Drawn]] = {
+    "open-cluster": open_clusters,
+    "galaxy-cluster": galaxy_clusters,
+    "ho2019": galaxy_clusters,
+}
