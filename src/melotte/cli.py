@@ -198,7 +198,12 @@ def infer(
         list[str] | None,
         typer.Option("--option", help="NAME=VALUE of the reader, such as aperture=1.6."),
     ] = None,
-    prior: Annotated[Path | None, typer.Option(help="YAML file of priors to reweight by.")] = None,
+    prior: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|NAME", help="Reweight to priors of a YAML file, or to mass-function."
+        ),
+    ] = None,
     compare: Annotated[Path | None, typer.Option(help="Table of literature values.")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for figures of each object.")] = None,
     stars: Annotated[
