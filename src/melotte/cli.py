@@ -258,9 +258,16 @@ def explain(
     group_by: GroupBy = None,
     column: Columns = None,
     release: Release = None,
+    clusters: Annotated[
+        Path | None, typer.Option(help="Galaxy clusters: table of their positions.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="NAME=VALUE of the reader, such as aperture=1.6."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Show what the network read: attributions of every star."""
+    """Show what the network read: attributions of every star or galaxy."""
     from melotte.report.explanation import write_explanation
 
     path = write_explanation(
@@ -274,6 +281,8 @@ def explain(
             "column": _columns(column),
             "release": release,
             "min_probability": None,
+            **({} if clusters is None else {"clusters": clusters}),
+            **_options(option),
         },
         device=device,
     )

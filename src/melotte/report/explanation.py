@@ -1,28 +1,59 @@
-"""The ``explain`` command: which stars a network read, and what they told it."""
+"""The ``explain`` command: what a network read in one object, drawn as its system asks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from melotte import api
-from melotte.engine.attribution import attribute
 from melotte.errors import MelotteValueError
-from melotte.ragged import Ragged
-from melotte.report.page import PageFigure, PageTable, Section, write_page
+from melotte.report.page import Section, write_page
+from melotte.report.star_attributions import as_read, explain_parameter
 from melotte.systems.base import Observation
-from melotte.systems.open_cluster.preparation import thin
 
 if TYPE_CHECKING:
     from melotte.engine.model_files import Model
 
-STRONGEST = 15
+__all__ = ["Explainer", "as_read", "explain_parameter", "explainer_of", "write_explanation"]
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """How the objects of one kind are explained.
+
+    Parameters
+    ----------
+    lead : str
+        First sentences of the page.
+    sections : callable
+        From model, observation of one object and name of a parameter.
+    as_read : callable, optional
+        The observation with only what the network reads of it.
+    """
+
+    lead: str
+    sections: Callable[[Model, Observation, str], Sequence[Section]]
+    as_read: Callable[[Model, Observation], Observation] | None = None
+
+
+def explainer_of(model: Model) -> Explainer:
+    """How the model's objects are explained.
+
+    Raises
+    ------
+    MelotteValueError
+        When its system has no explanation.
+    """
+    build = _SYSTEMS.get(model.system.name)
+    if build is None:
+        raise MelotteValueError(
+            f"explain is for {', '.join(_SYSTEMS)}; this model measures {model.system.name}"
+        )
+    return build()
 
 
 def write_explanation(
@@ -35,7 +66,7 @@ def write_explanation(
     options: Mapping[str, Any],
     device: str = "auto",
 ) -> Path:
-    """Explain the posterior mean of one object, star by star, as an HTML page.
+    """Explain the posterior mean of one object, element by element, as an HTML page.
 
     Parameters
     ----------
@@ -57,80 +88,47 @@ def write_explanation(
     Raises
     ------
     MelotteValueError
-        When the parameter or the object is unknown.
+        When the parameter or the object is unknown, or the system has no explanation.
     """
     model = api.load(model_name, device)
+    explainer = explainer_of(model)
     names = [one.name for one in model.parameters]
     if parameter is not None and parameter not in names:
         raise MelotteValueError(f"parameter {parameter!r} is unknown; known: {', '.join(names)}")
     observation = _one_object(model, source, object_id, options)
-    observation = as_read(model, observation)
+    if explainer.as_read is not None:
+        observation = explainer.as_read(model, observation)
     name = observation.ids[0]
     sections = [
-        explain_parameter(model, observation, one)
+        section
         for one in (names if parameter is None else [parameter])
+        for section in explainer.sections(model, observation, one)
     ]
-    lead = (
-        "Each star's attribution is how far it moved the posterior mean from that of a "
-        "featureless list (integrated gradients, summed over the star's features). "
-        "Positive: towards larger values."
-    )
     provenance = {"model": model.name, "input": source.name, "object": name}
-    return write_page(output, f"What {model.name} read in {name}", lead, sections, provenance)
+    title = f"What {model.name} read in {name}"
+    return write_page(output, title, explainer.lead, sections, provenance)
 
 
-def explain_parameter(model: Model, observation: Observation, parameter: str) -> Section:
-    """Attributions of one object's stars and list features for one parameter."""
-    result = attribute(model, observation, parameter)
-    stars: Any = observation.data["stars"]
-    inputs = result.values["stars"]
-    shares = inputs.values if isinstance(inputs, Ragged) else inputs
-    per_star = shares.sum(-1).detach().cpu().numpy()
-    table: np.ndarray = stars.values.cpu().numpy()
-    figure = Figure(figsize=(5.4, 5.2), layout="constrained")
-    axes = figure.add_subplot()
-    largest = float(np.abs(per_star).max()) or 1.0
-    order = np.argsort(np.abs(per_star))
-    drawn = axes.scatter(
-        table[order, 1],
-        table[order, 0],
-        c=per_star[order],
-        s=6 + 60 * np.abs(per_star[order]) / largest,
-        cmap="RdBu_r",
-        vmin=-largest,
-        vmax=largest,
-        edgecolors="#55606b",
-        linewidths=0.25,
-    )
-    figure.colorbar(drawn, ax=axes, label=f"attribution to {parameter}")
-    axes.invert_yaxis()
-    axes.set_xlabel("BP − RP / mag")
-    axes.set_ylabel("G / mag")
-    strongest = np.argsort(-np.abs(per_star))[:STRONGEST]
-    rows = [
-        [f"{table[i, 0]:.2f}", f"{table[i, 1]:.2f}", f"{table[i, 2]:.3f}", f"{per_star[i]:+.4f}"]
-        for i in strongest
-    ]
-    context = float(torch.as_tensor(result.values["context"]).sum())
-    text = [
-        f"Stars together moved the mean of {parameter} by {per_star.sum():+.3f}, "
-        f"features of the list as a whole by {context:+.3f} (in units of the parameter)."
-    ]
-    caption = "The list's colour-magnitude diagram; size and colour give each star's attribution."
-    return Section(
-        parameter,
-        text,
-        PageTable(["G", "BP − RP", "parallax / mas", "attribution"], rows),
-        [PageFigure(figure, caption, f"attributions of stars to {parameter}")],
-    )
+def _open_clusters() -> Explainer:
+    from melotte.report import star_attributions
+
+    def sections(model: Model, observation: Observation, parameter: str) -> Sequence[Section]:
+        return [explain_parameter(model, observation, parameter)]
+
+    return Explainer(star_attributions.LEAD, sections, as_read)
 
 
-def as_read(model: Model, observation: Observation) -> Observation:
-    """The observation with the stars that the network reads: longer lists are sampled down."""
-    stars: Any = observation.data["stars"]
-    system: Any = model.system
-    data = dict(observation.data) | {"stars": thin(stars, system.data.max_stars)}
-    return replace(observation, data=data)
+def _galaxy_clusters() -> Explainer:
+    from melotte.report import galaxy_attributions
+
+    return Explainer(galaxy_attributions.LEAD, galaxy_attributions.explain_galaxies)
+
+
+_SYSTEMS: dict[str, Callable[[], Explainer]] = {
+    "open-cluster": _open_clusters,
+    "galaxy-cluster": _galaxy_clusters,
+    "ho2019": _galaxy_clusters,
+}
 
 
 def _one_object(

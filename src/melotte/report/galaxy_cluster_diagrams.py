@@ -121,6 +121,12 @@ def draw_phase_space(axes: Axes, cluster: ClusterGalaxies) -> None:
     # Beyond the cut there is nothing to see, and where none is a member there is no line.
     hidden = (speed >= cut) | (np.concatenate([[1.0], speed[:-1]]) <= 0)
     speed[hidden] = np.nan
+    if hidden.all():
+        text = "no line: a further galaxy anywhere in the cylinder would likelier be a member"
+        if cluster.boundary.speed.max() <= 0:
+            text = "no line: a further galaxy anywhere in the cylinder would likelier be none"
+        axes.plot([], [], ls="none", label=text)
+        return
     for sign in (-1, 1):
         axes.plot(
             radius,
