@@ -39,6 +39,16 @@ def test_the_prior_example_is_valid(tmp_path):
     assert set(yaml.safe_load(example)) == {"metallicity", "objects"}
 
 
+def test_the_example_of_tables_and_names_is_valid(tmp_path):
+    example = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[1]
+    path = tmp_path / "prior.yaml"
+    path.write_text(example)
+    known = Prior([Parameter("log_m200c", 13.5, 15.5)])
+    prior = read_prior_file(path, known, {"mass-function": {"log_m200c": list}})
+    assert str(prior.common["log_m200c"]) == "mass-function"
+    assert prior.objects["A 2029"]["log_m200c"].support == (14.0, 15.5)
+
+
 def test_python_examples_compile():
     for example in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         compile(example, "flags.md", "exec")

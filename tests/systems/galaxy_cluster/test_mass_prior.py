@@ -68,7 +68,7 @@ def clusters(system):
 
 
 def judged(model, clusters, prior):
-    """Bias of the posterior median, its standard error, and ranks of the truth in [0, 1]."""
+    """Bias of the posterior mean, its standard error, and ranks of the truth in [0, 1]."""
     truth, observation = clusters
     result = infer_batches(model, [observation], n_samples=1000, prior_file=prior)
     mean = result.samples[:, :, 0].mean(1)
@@ -88,6 +88,14 @@ def test_natural_clusters_are_calibrated_under_the_mass_function_alone(model, cl
     assert flat > 0.1
     assert flat > 20 * error
     assert kstest(rank, "uniform").pvalue < 1e-20
+
+
+def test_the_mass_function_of_another_redshift_is_caught(model, clusters):
+    truth, observation = clusters
+    data = dict(observation.data) | {"redshift": torch.full_like(truth, 0.6)}
+    elsewhere = truth, Observation(data, observation.ids)
+    bias, error, _, _ = judged(model, elsewhere, "mass-function")
+    assert bias < -3.5 * error
 
 
 def test_the_prior_is_the_mass_function_of_colossus():
