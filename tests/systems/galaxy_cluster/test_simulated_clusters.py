@@ -29,12 +29,22 @@ from melotte.telescope.cylinders import view_weights
 
 SIZE = 120.0
 REDSHIFT = 0.117
-PLAIN = ("data.redshift=0.117", "data.apertures=[medium]", "data.completeness=1.0",
-         "data.completeness_gradient=0.0", "data.redshift_error=0.0", "data.centring_error=0.0",
-         "data.velocity_centre=halo", "data.log_stellar_mass_limit=9.5")  # fmt: skip
-LEARNED = ("model.width=16", "model.features=16", "model.blocks=1", "model.attention_seeds=2",
-           "training.batch_size=32", "training.max_epochs=3", "training.precision=32",
-           "training.validation_fraction=0.2", "training.warmup_batches=0")  # fmt: skip
+PRESET = """
+name: box
+system: galaxy-cluster
+data: {redshift: 0.117, apertures: [medium], log_stellar_mass_limit: 9.5}
+model: {width: 16, features: 16, blocks: 1, attention_seeds: 2}
+training:
+  {batch_size: 32, max_epochs: 3, precision: 32, validation_fraction: 0.2, warmup_batches: 0}
+"""
+SURVEY = (
+    "data.apertures=[small, medium, large]",
+    "data.log_stellar_mass_limit=[9.5, 10.2]",
+    "data.completeness=[0.4, 1.0]",
+    "data.redshift_error=[0, 100]",
+    "data.centring_error=0.03",
+    "data.velocity_centre=galaxies",
+)
 
 
 def simulation(n_hosts: int = 40, seed: int = 3) -> dict[str, np.ndarray]:
@@ -106,9 +116,12 @@ def run(*words: object) -> int:
     return int(caught.value.code or 0)
 
 
-def simulate(path, output, *words, preset="galaxy-cluster", plain=PLAIN, n=600):
+def simulate(path, output, *words, preset=None, settings=(), n=600):
+    written = output.parent / "preset.yaml"
+    if preset is None:
+        written.write_text(PRESET)
     return run(
-        *("simulate", preset, *plain, "--catalogue", path, "--box-size", SIZE),
+        *("simulate", preset or written, *settings, "--catalogue", path, "--box-size", SIZE),
         *("--redshift", REDSHIFT, "-n", n, "-o", output, "--seed", 5, *words),
     )
 
@@ -266,8 +279,7 @@ def test_galaxies_and_haloes_from_files_of_their_own(folder, catalogue, rows, ba
 
 def test_the_survey_of_the_preset_is_applied(folder, catalogue):
     path = folder / "survey.h5"
-    plain = ("data.redshift=0.117", "data.log_stellar_mass_limit=[9.5, 10.2]")
-    assert simulate(catalogue, path, plain=plain, n=200) == 0
+    assert simulate(catalogue, path, settings=SURVEY, n=200) == 0
     data = everything(path).observation.data
     assert data["aperture"].unique().tolist() == pytest.approx([1.1, 1.6, 2.3])
     limit = data["log_stellar_mass_limit"]
@@ -281,7 +293,7 @@ def test_the_survey_of_the_preset_is_applied(folder, catalogue):
 
 def test_pure_catalogues_hold_all_members_alone(folder, catalogue, rows):
     path = folder / "pure.h5"
-    assert simulate(catalogue, path, plain=(*PLAIN, "data.contaminated=false"), n=100) == 0
+    assert simulate(catalogue, path, settings=("data.contaminated=false",), n=100) == 0
     batch = everything(path)
     owned = [int((rows["upid"] == name).sum()) for name in batch.group.tolist()]
     assert batch.observation.data["galaxies"].counts.tolist() == owned
@@ -290,10 +302,10 @@ def test_pure_catalogues_hold_all_members_alone(folder, catalogue, rows):
 
 def test_physical_lengths_shrink_with_the_redshift(folder, catalogue):
     path = folder / "physical.h5"
-    plain = (*PLAIN, "data.contaminated=false", "data.lengths=physical")
-    assert simulate(catalogue, path, plain=plain, n=100) == 0
+    settings = ("data.contaminated=false", "data.lengths=physical")
+    assert simulate(catalogue, path, settings=settings, n=100) == 0
     comoving = folder / "comoving.h5"
-    assert simulate(catalogue, comoving, plain=plain[:-1], n=100) == 0
+    assert simulate(catalogue, comoving, settings=settings[:1], n=100) == 0
     small, large = (
         everything(one).observation.data["galaxies"].values[:, 1] for one in (path, comoving)
     )
@@ -302,9 +314,8 @@ def test_physical_lengths_shrink_with_the_redshift(folder, catalogue):
 
 @pytest.fixture(scope="module")
 def model(folder, bank):
-    path = folder / "model.safetensors"
-    code = run("train", "galaxy-cluster", *PLAIN, *LEARNED, "--bank", bank, "-o", path,
-               "--device", "cpu")  # fmt: skip
+    path, preset = folder / "model.safetensors", folder / "preset.yaml"
+    code = run("train", preset, "--bank", bank, "-o", path, "--device", "cpu")
     assert code == 0
     return path
 
@@ -324,7 +335,7 @@ def test_the_seed_network_trains_from_the_same_bank(folder, bank, catalogue):
                "--device", "cpu")  # fmt: skip
     assert code == 0
     own = folder / "own.h5"
-    assert simulate(catalogue, own, preset="galaxy-cluster-cnn2d", plain=(), n=50) == 0
+    assert simulate(catalogue, own, preset="galaxy-cluster-cnn2d", n=50) == 0
     assert everything(own).observation.data.keys() == everything(bank).observation.data.keys()
 
 
@@ -392,14 +403,15 @@ def test_bad_input_is_one_line_and_writes_nothing(case, rows, tmp_path, capsys):
     message = capsys.readouterr().err
     assert len(message.strip().splitlines()) == 1
     assert expected in message
-    assert [one.name for one in tmp_path.iterdir()] == ["bad.npy"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["bad.npy", "preset.yaml"]
 
 
 def test_catalogues_are_for_galaxy_clusters_and_need_their_redshift(catalogue, tmp_path, capsys):
     words = ("--catalogue", catalogue, "--box-size", SIZE, "-o", tmp_path / "b.h5")
     assert run("simulate", "open-cluster", *words) == 2
     assert "are for galaxy clusters" in capsys.readouterr().err
-    assert run("simulate", "galaxy-cluster", *words) == 2
+    several = "data.redshift=[0.05, 0.2]"
+    assert run("simulate", "galaxy-cluster", several, *words) == 2
     assert "--redshift" in capsys.readouterr().err
     assert run("simulate", "galaxy-cluster", "--box-size", 3, "-o", tmp_path / "b.h5") == 2
     assert not list(tmp_path.iterdir())

@@ -134,6 +134,9 @@ def test_a_limit_serves_tables_without_masses_too():
     assert int(bare.flags[0]) & Flag.OUT_OF_RANGE
     (unread,) = read(table, reads_limit=False)
     assert not int(unread.flags[0]) & Flag.OUT_OF_RANGE
+    silent = TRAINED.model_copy(update={"stellar_masses_known": 0.5})
+    (trained,) = read(table, data=silent)
+    assert not int(trained.flags[0]) & Flag.OUT_OF_RANGE
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ def observations(
         What the model was trained on.
     reads_limit : bool
         Whether the model reads the stellar-mass limit, as one that is told the number of galaxies
-        or their stellar masses does. Clusters whose limit was not trained on, or is unknown, are
-        then flagged.
+        or their stellar masses does. Clusters whose limit was not trained on are then flagged; so
+        are those of unknown limit, unless mocks with unknown stellar masses were trained on.
 
     Yields
     ------
@@ -212,7 +212,9 @@ class _Reader:
         return int(flags)
 
     def _trained_limit(self, limit: float, redshift: float) -> bool:
-        """Whether mocks have this stellar-mass limit at this redshift."""
+        """Whether mocks have this stellar-mass limit at this redshift, or are silent about it."""
+        if np.isnan(limit):
+            return self.data.stellar_masses_known < 1
         low, high = self.data.log_stellar_mass_limit
         if self.data.magnitude_limit is not None and np.isfinite(redshift):
             cosmology = self.data.cosmology.cosmology()
