@@ -172,6 +172,7 @@ def test_a_name_gives_each_object_the_prior_that_the_system_says(model, observat
         "objects_with_their_own": 0,
         "method": "density on a grid",
     }
+    assert result.provenance["prior_file"] is None
     assert result.samples.shape == (30, 4, 1)
 
 

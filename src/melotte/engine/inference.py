@@ -24,7 +24,7 @@ from melotte import __version__
 from melotte.engine.domain import DomainReference
 from melotte.engine.object_streams import INFERENCE_STREAM, object_generator
 from melotte.engine.posterior_flags import flag_posteriors
-from melotte.engine.prior_files import find_prior
+from melotte.engine.prior_files import find_prior, is_file_of_priors
 from melotte.engine.progress import Progress
 from melotte.engine.results import LEVELS, InferenceResult, ResultColumn
 from melotte.engine.reweighting import FEW_SAMPLES, PriorReweighting, Reweighted
@@ -165,7 +165,9 @@ def infer_batches(
         "preset": {key: model.preset.get(key, {}) for key in ("name", "data", "model")},
         "seed": seed,
         "inputs": [Path(name).name for name in inputs],
-        "prior_file": None if prior_file is None else Path(prior_file).name,
+        "prior_file": Path(prior_file).name
+        if prior_file and is_file_of_priors(prior_file)
+        else None,
         "prior": None if prior is None else prior.described(),
     }
     return _result(rows, work, n_samples, header, provenance)

@@ -63,9 +63,8 @@ def find_prior(
         When what the file says does not fit the model.
     """
     named = named or {}
-    path = Path(source)
-    if path.suffix.lower() in SUFFIXES and path.exists():
-        return read_prior_file(path, prior, named)
+    if is_file_of_priors(source):
+        return read_prior_file(source, prior, named)
     offered = named.get(str(source))
     if offered is None:
         raise MelotteFileError(
@@ -76,6 +75,12 @@ def find_prior(
         prior,
         {parameter: NamedDensity(str(source), give) for parameter, give in offered.items()},
     )
+
+
+def is_file_of_priors(source: str | Path) -> bool:
+    """Whether this is a file rather than a name: it exists, and its name ends like YAML."""
+    path = Path(source)
+    return path.suffix.lower() in SUFFIXES and path.exists()
 
 
 def read_prior_file(
