@@ -10,14 +10,12 @@ from melotte.errors import MelotteValueError
 from melotte.sky.cosmology import SPEED_OF_LIGHT, Cosmology
 from melotte.telescope.cylinders import (
     COLUMNS,
-    FLAT_DENSITY,
     Box,
     Cylinder,
     look,
     random_directions,
-    sightlines,
-    views_for_flat_masses,
 )
+from melotte.telescope.view_counts import FLAT_DENSITY, sightlines, views_for_flat_masses
 
 SIZE = 200.0
 Z = np.array([0.0, 0.0, 1.0])

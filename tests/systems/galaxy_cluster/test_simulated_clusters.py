@@ -25,7 +25,7 @@ from melotte.systems.galaxy_cluster.simulation_catalogues import (
     CatalogueSettings,
     read_catalogue,
 )
-from melotte.telescope.cylinders import view_weights
+from melotte.telescope.view_counts import view_weights
 
 SIZE = 120.0
 REDSHIFT = 0.117

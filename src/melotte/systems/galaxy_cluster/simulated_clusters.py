@@ -23,7 +23,8 @@ from melotte.systems.galaxy_cluster.simulation_catalogues import (
 )
 from melotte.systems.galaxy_cluster.simulator import ClusterHalos, GalaxyClusterSimulator
 from melotte.systems.galaxy_cluster.system import GalaxyCluster
-from melotte.telescope.cylinders import FASTEST, project, view_weights
+from melotte.telescope.cylinders import FASTEST, project
+from melotte.telescope.view_counts import view_weights
 
 TRIALS = 20
 """Lines of sight to a cluster before another takes its place for want of galaxies."""
