@@ -1,4 +1,4 @@
-"""How often each cluster of a simulation is looked at, so that a sample has the masses it should."""
+"""How often each cluster of a simulation is looked at, so that its masses are as they should be."""
 
 from __future__ import annotations
 
