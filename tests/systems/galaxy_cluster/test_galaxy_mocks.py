@@ -89,7 +89,7 @@ def test_the_same_generator_gives_the_same_mocks() -> None:
 def test_what_comes_out_is_on_one_device_in_single_precision() -> None:
     halos, galaxies, extras = catalogue(20, 5, redshift=(0.0, 0.6))
     galaxies.check()
-    assert galaxies.values.shape[1] == 4
+    assert galaxies.values.shape[1] == 5
     for tensor in (halos.theta, galaxies.values, *extras.values()):
         assert tensor.device == torch.device("cpu")
         assert tensor.dtype == torch.float32

@@ -71,10 +71,25 @@ def test_only_the_richness_preset_reads_the_number_of_galaxies(system, mocks, ne
     assert (changed > 0.1) == system.model.richness
 
 
-def test_stellar_masses_are_read_only_if_asked_for(mocks):
+def test_some_tables_give_stellar_masses_depth_or_weights(mocks):
     galaxies = mocks.observation.data["galaxies"]
     limit = mocks.observation.data["log_stellar_mass_limit"]
-    assert (galaxies.values[:, 3] >= limit[galaxies.index] - 1e-4).all()
+    stellar = [galaxies[i][:, 3] for i in range(len(mocks))]
+    given = torch.stack([torch.isfinite(one).all() for one in stellar])
+    assert torch.equal(given, torch.stack([torch.isfinite(one).any() for one in stellar]))
+    assert given.any()
+    assert torch.isfinite(limit[given]).all()
+    assert torch.isnan(limit[~given]).any()
+    assert torch.isfinite(limit[~given]).any()
+    known = given[galaxies.index]
+    assert (galaxies.values[known, 3] >= limit[galaxies.index[known]] - 1e-4).all()
+    weighted = torch.stack([(galaxies[i][:, 2] > 1).any() for i in range(len(mocks))])
+    assert weighted.any()
+    assert not weighted.all()
+
+
+def test_stellar_masses_are_read_only_if_asked_for(mocks):
+    galaxies = mocks.observation.data["galaxies"]
     values = galaxies.values.clone()
     values[:, 3] += 0.3
     heavier = with_galaxies(mocks.observation, Ragged(values, galaxies.offsets))
@@ -84,6 +99,16 @@ def test_stellar_masses_are_read_only_if_asked_for(mocks):
         before = reads.prepare(mocks.observation, constants)["galaxies"].values
         after = reads.prepare(heavier, constants)["galaxies"].values
         assert torch.equal(before, after) != asked
+
+
+def test_what_was_the_same_in_all_mocks_is_not_read(mocks):
+    system = build_system(load_preset("galaxy-cluster", ["data.redshift=0.1"]))
+    alike = draw_mocks(system, 32, seed=2, batch_size=32)[0]
+    elsewhere = {**alike.observation.data, "redshift": torch.full((32,), 0.3)}
+    constants = system.constants(alike)
+    before = system.prepare(alike.observation, constants)["context"]
+    after = system.prepare(replace(alike.observation, data=elsewhere), constants)["context"]
+    assert torch.equal(before, after)
 
 
 def test_memberships_follow_galaxies_and_do_not_know_front_from_back(system, mocks, network):

@@ -19,7 +19,7 @@ GALAXY_FEATURES = (
     "speed_in_scatter",
     "radius",
     "radius_in_aperture",
-    "weight",
+    "log_relative_weight",
     "stellar_mass_above_limit",
 )
 CONTEXT_FEATURES = (
@@ -32,7 +32,7 @@ CONTEXT_FEATURES = (
     "completeness",
     "no_stellar_masses",
 )
-RICHNESS_FEATURES = ("log_n_galaxies", "log_n_complete", "log_stellar_mass_limit")
+RICHNESS_FEATURES = ("log_n_galaxies", "log_n_complete", "log_stellar_mass_limit", "no_limit")
 SUMMARIES = (
     "log10 of the number of galaxies",
     "log10 of the median absolute velocity (km/s)",
@@ -45,6 +45,8 @@ SUMMARIES = (
 )
 KM_S = 1000.0
 LARGEST = 8.0
+SMALLEST_SPREAD = 1e-3
+"""Standard deviation over mocks below which a feature counts as constant."""
 
 
 def features(observation: Observation, model: ModelSettings) -> tuple[Ragged, Tensor]:
@@ -63,6 +65,7 @@ def features(observation: Observation, model: ModelSettings) -> tuple[Ragged, Te
     -------
     galaxies : Ragged, values of shape (n_galaxies, len(GALAXY_FEATURES))
     context : Tensor, shape (batch, n_context)
+        NaN where a cluster has no galaxy, or its table does not say how deep it goes.
     """
     galaxies, numbers = _fields(observation)
     index, counts = galaxies.index, galaxies.counts
@@ -76,6 +79,8 @@ def features(observation: Observation, model: ModelSettings) -> tuple[Ragged, Te
     speed = velocity.abs()
     scatter = segment_quantiles(speed, galaxies.offsets, (0.5,))[:, 0].clamp(min=10.0)
     spread = segment_mean(velocity[:, None] ** 2, index, counts)[:, 0].sqrt().clamp(min=10.0)
+    weight = weight.nan_to_num(1.0).clamp(min=1e-3)
+    usual = segment_mean(weight[:, None], index, counts)[:, 0].clamp(min=1e-3)
     middle = segment_quantiles(radius, galaxies.offsets, (0.5,))[:, 0].clamp(min=1e-2)
     values = torch.stack(
         [
@@ -84,7 +89,7 @@ def features(observation: Observation, model: ModelSettings) -> tuple[Ragged, Te
             speed / scatter[index],
             torch.log10(radius.clamp(min=0.01)),
             radius / aperture[index],
-            weight.nan_to_num(1.0),
+            torch.log10(weight / usual[index]),
             above,
         ],
         -1,
@@ -102,8 +107,9 @@ def features(observation: Observation, model: ModelSettings) -> tuple[Ragged, Te
     if model.richness:
         n = counts.to(velocity.dtype).clamp(min=1)
         complete = n / numbers["completeness"].clamp(min=0.05)
-        columns += [torch.log10(n), torch.log10(complete), limit.nan_to_num(0.0)]
-    return Ragged(values, galaxies.offsets), torch.stack(columns, -1).nan_to_num(0.0)
+        untold = torch.isnan(limit).to(velocity.dtype)
+        columns += [torch.log10(n), torch.log10(complete), limit, untold]
+    return Ragged(values, galaxies.offsets), torch.stack(columns, -1)
 
 
 def standardised(
@@ -115,7 +121,10 @@ def standardised(
     def scale(values: Tensor, name: str) -> Tensor:
         mean = values.new_tensor(constants[f"{name}_mean"])
         spread = values.new_tensor(constants[f"{name}_std"])
-        return ((values - mean) / spread).clamp(-LARGEST, LARGEST)
+        scaled = (values - mean) / spread.clamp(min=SMALLEST_SPREAD)
+        scaled = scaled.nan_to_num(0.0).clamp(-LARGEST, LARGEST)
+        # What was the same in all mocks taught nothing: whatever it is now, it is not read.
+        return torch.where(spread > SMALLEST_SPREAD, scaled, 0.0)
 
     return {
         "galaxies": Ragged(scale(galaxies.values, "galaxy"), galaxies.offsets),
@@ -129,11 +138,15 @@ def measure_constants(observation: Observation, model: ModelSettings) -> dict[st
     galaxy_mean = galaxies.values.mean(0)
     # Turned round, a velocity must be the negative of its feature.
     galaxy_mean[0] = 0.0
+    known = torch.isfinite(context)
+    n_known = known.sum(0).clamp(min=1)
+    context_mean = torch.where(known, context, 0.0).sum(0) / n_known
+    squares = torch.where(known, (context - context_mean) ** 2, 0.0)
     return {
         "galaxy_mean": galaxy_mean.tolist(),
-        "galaxy_std": galaxies.values.std(0).clamp(min=1e-3).tolist(),
-        "context_mean": context.mean(0).tolist(),
-        "context_std": context.std(0).clamp(min=1e-3).tolist(),
+        "galaxy_std": galaxies.values.std(0).tolist(),
+        "context_mean": context_mean.tolist(),
+        "context_std": (squares.sum(0) / n_known).sqrt().tolist(),
     }
 
 

@@ -210,6 +210,10 @@ class DataSettings(Settings):
         Mean number of subgroups in a cluster.
     interloper_density : range
         Factor on the number of haloes around a cluster.
+    stellar_masses_known, weights_known : float, 0 to 1
+        Share of clusters whose table gives stellar masses, or as weight of each galaxy the inverse
+        of the completeness at its place. Other weights are 1; half of the other clusters keep the
+        limit of their stellar masses.
     augmentation : AugmentationSettings
         Of examples of a fixed set.
     """
@@ -236,6 +240,8 @@ class DataSettings(Settings):
     velocity_bias: Range = (1.0, 1.0)
     subgroup_rate: Range = (0.9, 0.9)
     interloper_density: Range = (1.0, 1.0)
+    stellar_masses_known: Fraction = 1.0
+    weights_known: Fraction = 0.0
     augmentation: AugmentationSettings = AugmentationSettings()
 
     @model_validator(mode="after")

@@ -31,8 +31,9 @@ from melotte.telescope.redshifts import (
     relativistic_sum,
 )
 
-COLUMNS = ("velocity", "radius", "log_stellar_mass", "is_member")
-"""Columns of a galaxy: km/s in the cluster's frame, Mpc/h, log10(Msun), 1 or 0 (truth)."""
+COLUMNS = ("velocity", "radius", "log_stellar_mass", "is_member", "completeness")
+"""Columns of a galaxy: km/s in the cluster's frame, Mpc/h, log10(Msun), 1 or 0 (truth), and the
+chance, 0 to 1, that one at its place has a redshift."""
 
 CHUNK = 512
 """Clusters that are made at once: more need more memory and are no faster."""
@@ -129,7 +130,7 @@ class GalaxyClusterSimulator:
 
         Returns
         -------
-        galaxies : Ragged, values of shape (n_galaxies, 4)
+        galaxies : Ragged, values of shape (n_galaxies, 5)
             Columns as in ``COLUMNS``, in random order within a cluster.
         extras : dict of Tensor, shape (batch,)
             ``redshift``, ``aperture_mpc_h``, ``velocity_cut``, ``completeness``,
@@ -311,7 +312,7 @@ class GalaxyClusterSimulator:
             velocity = recentred_velocity(velocity, owner, keep, halos.velocity_cut)
         if data.contaminated:
             keep &= velocity.abs() < halos.velocity_cut[owner]
-        columns = torch.stack([velocity, radius, table[:, 4], table[:, 5]], 1)
+        columns = torch.stack([velocity, radius, table[:, 4], table[:, 5], chance], 1)
         kept = torch.nonzero(keep)[:, 0]
         # Members come first in the table: the order must not tell them from interlopers.
         kept = kept[torch.randperm(len(kept), generator=generator, device=self.device)]

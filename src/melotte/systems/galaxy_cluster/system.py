@@ -53,8 +53,21 @@ class GalaxyCluster:
         """Look at each cluster along ``views`` lines of sight."""
         seen = latent.views(views) if views > 1 else latent
         table, extras = self.simulator(generator.device).observe(seen, generator)
-        velocity, radius, stellar_mass, member = table.values.unbind(-1)
+        velocity, radius, stellar_mass, member, chance = table.values.unbind(-1)
+
+        # Nothing is drawn where nothing is open, so that such mocks stay what they were.
+        limit = extras["log_stellar_mass_limit"]
+        share = self.data.stellar_masses_known
+        if share < 1:
+            told = torch.rand(table.n_sets, generator=generator, device=velocity.device)
+            stellar_mass = torch.where((told < share)[table.index], stellar_mass, torch.nan)
+            # Half of the tables without stellar masses do not even say how deep they go.
+            limit = torch.where(told < (1 + share) / 2, limit, torch.nan)
         weight = torch.ones_like(velocity)
+        if self.data.weights_known > 0:
+            told = torch.rand(table.n_sets, generator=generator, device=velocity.device)
+            known = (told < self.data.weights_known)[table.index]
+            weight = torch.where(known, 1 / chance.clamp(min=0.05), weight)
         columns = torch.stack([velocity, radius, weight, stellar_mass], -1)
         data: dict[str, Field] = {
             "galaxies": Ragged(columns, table.offsets),
@@ -63,7 +76,7 @@ class GalaxyCluster:
             "aperture": extras["aperture_mpc_h"],
             "velocity_cut": extras["velocity_cut"],
             "completeness": extras["completeness"],
-            "log_stellar_mass_limit": extras["log_stellar_mass_limit"],
+            "log_stellar_mass_limit": limit,
         }
         group = torch.arange(len(latent), device=latent.theta.device)
         return Batch.labelled(Observation(data), seen.theta, group=group.repeat_interleave(views))
