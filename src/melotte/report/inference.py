@@ -96,6 +96,7 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     joined = None
     if request.compare is not None:
         joined = api.compare(result.table(), request.compare)
+        result = _with_literature(model, result, request.compare)
     lines: list[str] = []
     if request.stars is not None or request.predictive:
         result, lines = _with_star_products(model, result, drawn, request)
@@ -238,6 +239,7 @@ def _with_galaxy_products(
 ) -> tuple[InferenceResult, list[str]]:
     """The result with ``n_members``, and lines for a person; the table of galaxies is written."""
     from melotte.report import cluster_galaxies
+    from melotte.report.galaxy_page import GALAXY_TABLE
 
     clusters = list(cluster_galaxies.galaxy_lists(result, observations))
     clusters = cluster_galaxies.with_memberships(model, clusters)
@@ -246,7 +248,25 @@ def _with_galaxy_products(
     table = cluster_galaxies.galaxy_table(result, clusters, lists)
     write_table(table, cast(Path, request.galaxies))
     lines = [*cluster_galaxies.summary_lines(clusters), f"  table of galaxies: {request.galaxies}"]
-    return cluster_galaxies.with_n_members(result, clusters), lines
+    result = cluster_galaxies.with_n_members(result, clusters)
+    # The report looks for the table beside the result.
+    header = {**result.header, GALAXY_TABLE: cast(Path, request.galaxies).name}
+    return replace(result, header=header), lines
+
+
+def _with_literature(model: Model, result: InferenceResult, table: Path) -> InferenceResult:
+    """The result of galaxy clusters with the literature values that the report draws."""
+    from melotte.report.cluster_galaxies import SYSTEMS
+    from melotte.report.galaxy_page import LITERATURE, listed_literature
+    from melotte.report.literature import literature_values
+
+    if model.system.name not in SYSTEMS:
+        return result
+    known = literature_values(table, result.names[0])
+    own = {
+        name: known[api.plain_name(name)] for name in result.ids if api.plain_name(name) in known
+    }
+    return replace(result, header={**result.header, LITERATURE: listed_literature(own)})
 
 
 def _entries(model: Model, request: InferenceRequest) -> Iterator[Observation | RowError]:

@@ -106,8 +106,9 @@ def galaxy_clusters(
     """Galaxies in phase space, and the mass beside other values of it."""
     from melotte.report.classical_masses import classical_masses
     from melotte.report.cluster_galaxies import galaxy_lists, with_memberships
-    from melotte.report.galaxy_cluster_diagrams import mass_figure, phase_space_figure
+    from melotte.report.galaxy_cluster_diagrams import phase_space_figure
     from melotte.report.literature import literature_values
+    from melotte.report.mass_diagrams import mass_figure
 
     mass = result.parameters[0]
     others = {} if literature is None else literature_values(literature, mass.name)

@@ -49,6 +49,10 @@ def result_sections(path: Path) -> tuple[list[Section], dict[str, Any]]:
         sections.append(star_section(table))
     if "predictive_p" in table.colnames:
         sections.append(predictive_section(table))
+    if "log_m200c" in names:
+        from melotte.report.galaxy_page import galaxy_sections
+
+        sections.extend(galaxy_sections(table, path.parent))
     sections.append(rows_section(table, names))
     return sections, dict(table.meta.get("melotte", {}))
 
