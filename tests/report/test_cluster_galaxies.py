@@ -179,7 +179,9 @@ def test_table_of_galaxies_from_the_command_line(model_file, table, tmp_path, su
     assert {"Masses", "Members", "Phase space"} <= set(titles)
     masses = next(one for one in result_sections(output)[0] if one.title == "Masses")
     drawn = masses.figures[0].figure.axes[0]
-    assert {"melotte", "literature", "M–σ, Ho+19"} == set(drawn.get_legend_handles_labels()[1])
+    assert {"galaxy-cluster", "literature", "M–σ, Ho+19"} == set(
+        drawn.get_legend_handles_labels()[1]
+    )
     for name in ("A1", "A2"):
         for kind in ("diagram", "mass"):
             assert (tmp_path / "figures" / f"{name}_{kind}.png").stat().st_size > 5000

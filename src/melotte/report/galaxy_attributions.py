@@ -234,6 +234,11 @@ def _galaxies_section(
             f"{float(whole.residual[0]):+.3f}, the error of the integration. A galaxy works "
             "through both, which only leaving it out can show."
         )
+    else:
+        text.append(
+            "This network reads a density of the galaxies in phase space, so that nothing can be "
+            "attributed to single ones."
+        )
     caption = "Each galaxy in phase space; size and colour say how far it moved the mean."
     figure = attribution_figure(observation, parameter, left_out, shares)
     return Section(

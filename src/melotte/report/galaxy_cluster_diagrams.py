@@ -93,7 +93,8 @@ def draw_phase_space(axes: Axes, cluster: ClusterGalaxies) -> None:
     label(axes, f"$R$ / {_radius_unit(cluster)}", "line-of-sight velocity / (km/s)")
     if cluster.boundary is None:
         return
-    radius = np.linspace(0, cluster.aperture, 200)
+    known = cluster.boundary.radius
+    radius = np.linspace(known[0], known[-1], 200)
     speed = cluster.boundary.at(radius)
     # Beyond the cut there is nothing to see, and where none is a member there is no line.
     hidden = (speed >= cut) | (np.concatenate([[1.0], speed[:-1]]) <= 0)

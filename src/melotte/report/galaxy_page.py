@@ -150,7 +150,9 @@ def _masses_section(
     if not entries:
         return Section("Masses", [*text, "No cluster was measured."])
     low, high = _prior_range(table)
-    figure = PageFigure(masses_figure(entries, low, high), MASSES_CAPTION, "masses of clusters")
+    provenance = table.meta.get("melotte", {}).get("provenance", {})
+    drawn = masses_figure(entries, low, high, str(provenance.get("model", "melotte")))
+    figure = PageFigure(drawn, MASSES_CAPTION, "masses of clusters")
     return Section("Masses", text, None, [figure])
 
 

@@ -72,7 +72,9 @@ class ClusterMasses:
     classical: tuple[ClassicalMass, ...] = ()
 
 
-def masses_figure(clusters: Sequence[ClusterMasses], low: float, high: float) -> Figure:
+def masses_figure(
+    clusters: Sequence[ClusterMasses], low: float, high: float, method: str = "melotte"
+) -> Figure:
     """Masses of several clusters, one below the other, with other values of each.
 
     Parameters
@@ -81,6 +83,8 @@ def masses_figure(clusters: Sequence[ClusterMasses], low: float, high: float) ->
         At least one.
     low, high : float
         Range of the prior.
+    method : str
+        Name of what gave the quantiles.
 
     Returns
     -------
@@ -100,7 +104,7 @@ def masses_figure(clusters: Sequence[ClusterMasses], low: float, high: float) ->
             xerr=np.nan_to_num([[down], [up]]),
             color=look[0],
             marker=look[1],
-            ms=4.5 if kind == "melotte" else 3.5,
+            ms=4.5 if kind == method else 3.5,
             capsize=1.5,
             lw=1.1,
             label=None if kind in seen else kind,
@@ -113,7 +117,7 @@ def masses_figure(clusters: Sequence[ClusterMasses], low: float, high: float) ->
         step = min(ASIDE, 0.8 / rows)
         place = number - step * (rows - 1) / 2
         down, up = one.middle - one.low, one.high - one.middle
-        draw(place, one.middle, down, up, (BLUE, "o"), "melotte")
+        draw(place, one.middle, down, up, (BLUE, "o"), method)
         for other in one.literature:
             place += step
             draw(place, other.value, other.lower, other.upper, (ORANGE, "s"), "literature")
@@ -143,6 +147,7 @@ def mass_figure(
     literature: Sequence[LiteratureValue] = (),
     classical: Sequence[ClassicalMass] = (),
     flat_prior: bool = True,
+    method: str = "melotte",
 ) -> Figure:
     """Posterior of the mass, with other values of it below.
 
@@ -157,6 +162,8 @@ def mass_figure(
     classical : sequence of ClassicalMass
     flat_prior : bool
         Draw the flat prior; not where samples were reweighted by another one.
+    method : str
+        Name of what gave the samples.
 
     Returns
     -------
@@ -164,7 +171,7 @@ def mass_figure(
     """
     drawn = np.asarray(samples, dtype=float)
     low, middle, high = np.quantile(drawn, LEVELS)
-    rows = [("melotte", middle, middle - low, high - middle, BLUE, "o")]
+    rows = [(method, middle, middle - low, high - middle, BLUE, "o")]
     rows += [
         (one.reference, one.value, one.lower, one.upper, ORANGE, "s")
         for one in literature[:MOST_ROWS]

@@ -121,6 +121,7 @@ def galaxy_clusters(
             mass,
             literature=others.get(plain_name(one.name), ()),
             classical=classical_masses(one),
+            method=str(result.provenance.get("model", "melotte")),
             flat_prior=result.provenance.get("prior_file") is None,
         )
         yield one.name, {"diagram": phase_space_figure(cluster), "mass": beside}
