@@ -117,7 +117,8 @@ class GalaxyCluster:
         """Clusters in tables of galaxies; see :func:`melotte.io.galaxy_members.read_galaxies`."""
         from melotte.systems.galaxy_cluster.reading import observations
 
-        yield from observations(source, options, self.data)
+        reads_limit = self.model.richness or self.model.stellar_masses
+        yield from observations(source, options, self.data, reads_limit)
 
     def named_priors(self) -> NamedPriors:
         """Priors to ask for by name: ``mass-function``, the halo mass function's."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from melotte.engine.prior_densities import NamedPriors
 from melotte.networks.point import PointPosterior
 from melotte.parameters import Parameter, Prior
 from melotte.ragged import Ragged
@@ -101,3 +102,7 @@ class Ho2019:
     def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
         """Physical summaries, those of the galaxy-cluster system."""
         return self.clusters.summaries(observation)
+
+    def named_priors(self) -> NamedPriors:
+        """Priors by name, those of the galaxy-cluster system."""
+        return self.clusters.named_priors()
