@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from melotte.ragged import Ragged
 from melotte.systems.base import Batch
 from melotte.systems.galaxy_cluster.settings import DataSettings, ModelSettings, PriorSettings
 from melotte.systems.galaxy_cluster.system import GalaxyCluster
+from melotte.systems.registry import load_preset
 
 Array = NDArray[np.float64]
 
@@ -155,26 +156,43 @@ def joined(parts: Sequence[Batch]) -> Batch:
     return parts[0] if len(parts) == 1 else concatenate(list(parts))
 
 
-def published_selection(n_train: int, n_test: int, seed: int) -> Catalogues:
-    """Catalogues of the selection of Ho et al. 2019 from melotte's mock.
+def published_settings() -> DataSettings:
+    """Mocks of the selection of Ho et al. 2019."""
+    return DataSettings()
+
+
+def survey_settings() -> DataSettings:
+    """Mocks of surveys of every galaxy, as the shipped models learned from, in one cylinder."""
+    data = load_preset("galaxy-cluster").data
+    return DataSettings.model_validate({**data, "apertures": ["medium"]})
+
+
+SELECTIONS: dict[str, Callable[[], DataSettings]] = {
+    "published": published_settings,
+    "survey": survey_settings,
+}
+
+
+def catalogues_of(selection: str, n_train: int, n_test: int, seed: int) -> Catalogues:
+    """Catalogues of melotte's mock.
 
     Parameters
     ----------
+    selection : {"published", "survey"}
     n_train : int
         Training clusters, one line of sight each, 13.5 to 15.5 in log mass.
     n_test : int
         Test clusters at least, :data:`VIEWS` of a halo, of :data:`TEST_RANGE`.
     seed : int
     """
+    flat = SELECTIONS[selection]()
     natural = PriorSettings(log_m200c=TEST_RANGE, mass_function=True)
-    flat = DataSettings()
-    test = DataSettings(prior=natural)
-    pure_flat = DataSettings(contaminated=False)
-    pure_test = DataSettings(contaminated=False, prior=natural)
+    test = flat.model_copy(update={"prior": natural})
     haloes = -(-n_test // VIEWS)
+    pure = {"contaminated": False}
     return Catalogues(
         train=mock_catalogue(flat, n_train, seed, _TRAIN),
         test=mock_catalogue(test, haloes, seed, _TEST, VIEWS),
-        pure_train=mock_catalogue(pure_flat, n_train, seed, _PURE_TRAIN),
-        pure_test=mock_catalogue(pure_test, haloes, seed, _PURE_TEST, VIEWS),
+        pure_train=mock_catalogue(flat.model_copy(update=pure), n_train, seed, _PURE_TRAIN),
+        pure_test=mock_catalogue(test.model_copy(update=pure), haloes, seed, _PURE_TEST, VIEWS),
     )

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from galaxy_cluster_catalogues import TEST_RANGE, Catalogue, mock_catalogue, published_selection
+from galaxy_cluster_catalogues import TEST_RANGE, Catalogue, catalogues_of, mock_catalogue
 from galaxy_cluster_methods import METHODS, ModelWeigher, Weigher, first
 from galaxy_clusters import Budget, remembered
 
@@ -32,7 +32,7 @@ from melotte.systems.galaxy_cluster.settings import DataSettings
 
 USUAL = (
     "msigma,msigma-clean,fast2d,boosting,boosting-richness,cnn1d,cnn2d,ours,ours-richness,"
-    "ours-unlimited,ours-unlimited-richness,shipped,shipped-richness"
+    "ours-unlimited,ours-unlimited-richness"
 )
 SLOW_TEST = 200
 SHIFTED = 100
@@ -128,7 +128,7 @@ def main() -> None:
     kind = f"galaxy-clusters-{budget.n_train}-{budget.n_test}-{options.seed}"
     folder = (options.folder or Path("runs")) / kind
     folder.mkdir(parents=True, exist_ok=True)
-    catalogues = published_selection(budget.n_train, budget.n_test, options.seed)
+    catalogues = catalogues_of("published", budget.n_train, budget.n_test, options.seed)
     changed = {
         change: changed_catalogue(settings, n, options.seed)
         for change, settings in ASSUMPTIONS.items()

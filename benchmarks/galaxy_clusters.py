@@ -9,6 +9,9 @@ come, so that an interrupted run goes on, and any row runs alone.
 
     python benchmarks/galaxy_clusters.py [--methods cnn2d,ours] [--seed 1] [--folder RUNS]
         [--json out.json] [--figures FOLDER] [--sizes] [--folds 10] [--quick]
+    python benchmarks/galaxy_clusters.py --selection survey
+
+The second compares the shipped models with methods that learn from mocks like theirs.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from galaxy_cluster_catalogues import Catalogue, Catalogues, published_selection
+from galaxy_cluster_catalogues import SELECTIONS, Catalogue, Catalogues, catalogues_of
 from galaxy_cluster_methods import (
     LEVELS,
     METHODS,
@@ -49,6 +52,18 @@ RESAMPLES = 200
 SIZES = (500, 1000, 2000, 3500, 7000)
 SIZE_METHODS = ("sdm2d", "fast2d", "cnn1d", "cnn2d", "boosting", "ours")
 FOLD_METHODS = ("msigma", "fast2d", "ridge", "boosting", "cnn1d", "cnn2d")
+SURVEY_METHODS = (
+    "msigma",
+    "msigma-clean",
+    "fast2d",
+    "boosting",
+    "boosting-richness",
+    "cnn1d",
+    "cnn2d",
+    "shipped",
+    "shipped-richness",
+)
+"""Learn from and are tested on mocks such as the shipped models'."""
 RATES = np.array([0.2, 0.4, 0.6, 0.8, 0.9])
 """Sampling rates of the figure."""
 
@@ -361,10 +376,18 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, help="folder for figures")
     parser.add_argument("--sizes", action="store_true", help="scatter against training clusters")
     parser.add_argument("--folds", type=int, default=0, help="also out of so many folds by halo")
+    parser.add_argument(
+        "--selection",
+        choices=list(SELECTIONS),
+        default="published",
+        help="of mocks: as Ho et al. 2019, or surveys of every galaxy, for the shipped models",
+    )
     parser.add_argument("--quick", action="store_true", help="400 clusters, no networks, no k-NN")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    usual = list(METHODS)
+    usual = [name for name in METHODS if not name.startswith("shipped")]
+    if options.selection == "survey":
+        usual = list(SURVEY_METHODS)
     budget = Budget()
     if options.quick:
         budget = Budget(400, 300)
@@ -375,10 +398,11 @@ def main() -> None:
         parser.error(f"unknown methods {', '.join(unknown)}; there are {', '.join(METHODS)}")
     if options.folds and not 2 <= options.folds <= 50:
         parser.error(f"--folds {options.folds}: 2 to 50")
-    kind = f"galaxy-clusters-{budget.n_train}-{budget.n_test}-{options.seed}"
+    survey = "" if options.selection == "published" else "survey-"
+    kind = f"galaxy-clusters-{survey}{budget.n_train}-{budget.n_test}-{options.seed}"
     folder = (options.folder or Path("runs")) / kind
     folder.mkdir(parents=True, exist_ok=True)
-    catalogues = published_selection(budget.n_train, budget.n_test, options.seed)
+    catalogues = catalogues_of(options.selection, budget.n_train, budget.n_test, options.seed)
     rows = {
         name: remembered(
             folder, name, lambda name=name: measure(name, catalogues, budget, options.seed, folder)
