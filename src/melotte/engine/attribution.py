@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from torch import Tensor
 
-from melotte.engine.inference import device_of
+from melotte.engine.network_outputs import device_of
 from melotte.engine.random import keyed_generator, seeded_globally
 from melotte.errors import MelotteValueError
 from melotte.networks.posteriors import UnitPosterior

@@ -18,9 +18,9 @@ from torch import Tensor
 from melotte.engine.banks import BankReader
 from melotte.engine.calibration import CalibrationReport, calibrate
 from melotte.engine.domain import DomainReference
-from melotte.engine.inference import run_network
 from melotte.engine.json_values import plain_json
 from melotte.engine.mocks import batch_of_many
+from melotte.engine.network_outputs import run_network
 from melotte.engine.object_streams import EVALUATION_STREAM
 from melotte.engine.point_errors import point_errors
 from melotte.engine.posterior_flags import flag_posteriors

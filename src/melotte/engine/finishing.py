@@ -7,9 +7,9 @@ from torch import Tensor
 
 from melotte.engine.domain import DomainReference
 from melotte.engine.evaluation import evaluate
-from melotte.engine.inference import run_network
 from melotte.engine.mocks import batch_of_many
 from melotte.engine.model_files import Model
+from melotte.engine.network_outputs import run_network
 from melotte.engine.random import Stream
 
 REFERENCE_MOCKS = 10_000

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from melotte.engine.inference import chunks, run_network
+from melotte.engine.inference import chunks
+from melotte.engine.network_outputs import run_network
 from melotte.errors import MelotteValueError
 from melotte.systems.base import Observation
 
