@@ -19,6 +19,7 @@ from melotte.engine.result_tables import read_result_table
 from melotte.errors import MelotteValueError
 from melotte.io.tables import read_table
 from melotte.parameters import Parameter
+from melotte.report import cluster_galaxies
 from melotte.report.classical_masses import classical_masses
 from melotte.report.cluster_galaxies import (
     galaxy_lists,
@@ -31,6 +32,7 @@ from melotte.report.literature import literature_values
 from melotte.report.mass_diagrams import mass_figure, smooth_density
 from melotte.report.membership_boundary import membership_boundary, probe_memberships
 from melotte.report.result_page import result_sections
+from melotte.systems.galaxy_cluster import reading
 from melotte.systems.galaxy_cluster.membership import member_probabilities
 
 MASS = Parameter("log_m200c", 13.5, 15.5)
@@ -185,6 +187,29 @@ def test_table_of_galaxies_from_the_command_line(model_file, table, tmp_path, su
     for name in ("A1", "A2"):
         for kind in ("diagram", "mass"):
             assert (tmp_path / "figures" / f"{name}_{kind}.png").stat().st_size > 5000
+
+
+def test_galaxies_are_read_and_judged_once(model_file, table, tmp_path, monkeypatch):
+    calls = {"read": 0, "judged": 0}
+
+    def counted(name, function):
+        def call(*given, **named):
+            calls[name] += 1
+            return function(*given, **named)
+
+        return call
+
+    monkeypatch.setattr(reading, "read_galaxies", counted("read", reading.read_galaxies))
+    judge = counted("judged", cluster_galaxies.member_probabilities)
+    monkeypatch.setattr(cluster_galaxies, "member_probabilities", judge)
+    source, centres = table
+    code = run(
+        *("infer", model_file, source, "--clusters", centres, "-o", tmp_path / "masses.ecsv"),
+        *("--galaxies", tmp_path / "galaxies.ecsv", "--figures", tmp_path / "figures"),
+    )
+    assert code == 0
+    assert calls == {"read": 1, "judged": 2}
+    assert len(list((tmp_path / "figures").glob("*_diagram.png"))) == 2
 
 
 def test_open_clusters_have_no_galaxies(table, tmp_path, capsys):

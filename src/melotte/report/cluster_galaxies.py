@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +14,8 @@ from melotte.engine.json_values import plain_json
 from melotte.engine.progress import Progress
 from melotte.engine.results import InferenceResult, ResultColumn
 from melotte.errors import MelotteValueError
-from melotte.io.galaxy_lists import GalaxyList, GalaxySelection
-from melotte.io.galaxy_members import read_galaxies
 from melotte.report.membership_boundary import MembershipBoundary, membership_boundary
+from melotte.systems.galaxy_cluster.galaxy_identity import GalaxyIdentity, galaxy_identity
 from melotte.systems.galaxy_cluster.membership import member_probabilities
 
 if TYPE_CHECKING:
@@ -53,6 +51,8 @@ class ClusterGalaxies:
     velocity_cut : float, km/s
     redshift : float
         NaN where the table gives none.
+    identity : GalaxyIdentity, optional
+        Names and positions, where they were read.
     membership : array, shape (n_galaxies,), 0 to 1, or None
         None for a model that does not give it.
     boundary : MembershipBoundary, optional
@@ -67,6 +67,7 @@ class ClusterGalaxies:
     aperture: float
     velocity_cut: float
     redshift: float
+    identity: GalaxyIdentity | None = None
     membership: Array | None = None
     boundary: MembershipBoundary | None = None
 
@@ -124,6 +125,7 @@ def galaxy_lists(
                 aperture=float(data["aperture"][i]),
                 velocity_cut=float(data["velocity_cut"][i]),
                 redshift=float(redshifts[i]),
+                identity=galaxy_identity(observation, i),
             )
 
 
@@ -157,28 +159,7 @@ def with_n_members(result: InferenceResult, clusters: Sequence[ClusterGalaxies])
     return replace(result, columns={**result.columns, N_MEMBERS: column})
 
 
-def read_lists(source: Any, options: Mapping[str, Any], data: Any) -> list[GalaxyList]:
-    """The galaxies' names and positions, which networks do not read, as the files give them.
-
-    Parameters
-    ----------
-    source, options
-        As for :meth:`melotte.systems.base.System.read` of galaxy clusters.
-    data : DataSettings
-        Of the model.
-    """
-    given = {name: value for name, value in options.items() if value is not None}
-    chosen = {"lengths": data.lengths, "h": data.cosmology.h, "omega_m": data.cosmology.omega_m}
-    names = inspect.signature(GalaxySelection).parameters
-    selection = GalaxySelection(**(chosen | {k: v for k, v in given.items() if k in names}))
-    asked = {name: given[name] for name in ("clusters", "column", "group_by") if name in given}
-    groups = read_galaxies(source, selection=selection, **asked)
-    return [one for one in groups if isinstance(one, GalaxyList)]
-
-
-def galaxy_table(
-    result: InferenceResult, clusters: Sequence[ClusterGalaxies], lists: Sequence[GalaxyList] = ()
-) -> Table:
+def galaxy_table(result: InferenceResult, clusters: Sequence[ClusterGalaxies]) -> Table:
     """One row a galaxy, clusters in the order of the result and galaxies in that of the file.
 
     Parameters
@@ -186,8 +167,6 @@ def galaxy_table(
     result : InferenceResult
         Gives the provenance.
     clusters : sequence of ClusterGalaxies, with memberships
-    lists : sequence of GalaxyList
-        Give names and positions, where the files have any.
 
     Returns
     -------
@@ -207,13 +186,12 @@ def galaxy_table(
         table[name] = Column(values, unit=unit or None, description=description)
 
     add("id", joined([np.full(len(c.velocity), c.name) for c in clusters], "U1"), "", "cluster")
-    by_name = {one.id: one for one in lists}
-    found = [_identity(c, by_name.get(c.name)) for c in clusters]
-    names = joined([one[0] for one in found], "U1").astype(str)
+    found = [c.identity or GalaxyIdentity.unknown(len(c.velocity)) for c in clusters]
+    names = joined([one.name for one in found], "U1")
     if (names != "").any():
         add("galaxy", names, "", "name in the input; empty where it has none")
-    for k, (name, text) in enumerate((("ra", "right ascension"), ("dec", "declination")), 1):
-        degrees = joined([one[k] for one in found])
+    for name, text in (("ra", "right ascension"), ("dec", "declination")):
+        degrees = joined([getattr(one, name) for one in found])
         if np.isfinite(degrees).any():
             add(name, degrees, "deg", text)
     lengths = clusters[0].lengths if clusters else "Mpc/h"
@@ -272,26 +250,3 @@ def _physical_radius(cluster: ClusterGalaxies) -> Array:
     h = float(cluster.conventions.get("h", np.nan))
     comoving = cluster.lengths.startswith("comoving")
     return cluster.radius / h / (1 + (cluster.redshift if comoving else 0.0))
-
-
-def _identity(cluster: ClusterGalaxies, known: GalaxyList | None) -> tuple[Any, Array, Array]:
-    """Names and positions (deg) of the galaxies that were read; empty and NaN where unknown.
-
-    The file's list holds the same galaxies in the same order, and perhaps some more, which were
-    left out after the cylinder was cut.
-    """
-    n = len(cluster.velocity)
-    names, ra, dec = np.full(n, "", dtype=object), np.full(n, np.nan), np.full(n, np.nan)
-    if known is None:
-        return names, ra, dec
-    listed = np.stack([known.velocity, known.radius], -1).astype(np.float32)
-    ours = np.stack([cluster.velocity, cluster.radius], -1).astype(np.float32)
-    place = 0
-    for i in range(n):
-        while place < len(listed) and not (listed[place] == ours[i]).all():
-            place += 1
-        if place == len(listed):
-            break
-        names[i], ra[i], dec[i] = known.name[place], known.ra[place], known.dec[place]
-        place += 1
-    return names, ra, dec

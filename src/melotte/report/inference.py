@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from melotte.systems.base import Observation, RowError
 if TYPE_CHECKING:
     from melotte.engine.model_files import Model
     from melotte.engine.results import InferenceResult
+    from melotte.report.cluster_galaxies import ClusterGalaxies
 
 FIGURE_SAMPLES = 500
 
@@ -100,8 +101,9 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     lines: list[str] = []
     if request.stars is not None or request.predictive:
         result, lines = _with_star_products(model, result, drawn, request)
+    galaxies = None
     if request.galaxies is not None:
-        result, lines = _with_galaxy_products(model, result, drawn, request)
+        result, galaxies, lines = _with_galaxy_products(model, result, drawn, request.galaxies)
     result.write(request.output)
     if request.samples_file is not None and result.samples is not None:
         asked = replace(result, samples=result.samples[:, : request.samples])
@@ -114,9 +116,10 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
         for line in comparison_lines(joined, str(request.compare)):
             echo(line)
     if request.figures is not None:
-        from melotte.report.object_figures import write_figures
+        from melotte.report.object_figures import Drawing, write_figures
 
-        n = write_figures(model, result, drawn, request.figures, request.compare)
+        drawing = Drawing(model, result, drawn, request.compare, galaxies)
+        n = write_figures(drawing, request.figures)
         echo(f"figures: {n} in {request.figures}")
     if request.json_rows:
         for line in json_lines(result):
@@ -235,23 +238,20 @@ def _with_galaxy_products(
     model: Model,
     result: InferenceResult,
     observations: list[Observation],
-    request: InferenceRequest,
-) -> tuple[InferenceResult, list[str]]:
-    """The result with ``n_members``, and lines for a person; the table of galaxies is written."""
+    path: Path,
+) -> tuple[InferenceResult, list[ClusterGalaxies], list[str]]:
+    """The result with ``n_members``, the galaxies and lines for a person; writes their table."""
     from melotte.report import cluster_galaxies
     from melotte.report.galaxy_page import GALAXY_TABLE
 
     clusters = list(cluster_galaxies.galaxy_lists(result, observations))
     clusters = cluster_galaxies.with_memberships(model, clusters)
-    system: Any = model.system
-    lists = cluster_galaxies.read_lists(request.inputs, _reader_options(request), system.data)
-    table = cluster_galaxies.galaxy_table(result, clusters, lists)
-    write_table(table, cast(Path, request.galaxies))
-    lines = [*cluster_galaxies.summary_lines(clusters), f"  table of galaxies: {request.galaxies}"]
+    write_table(cluster_galaxies.galaxy_table(result, clusters), path)
+    lines = [*cluster_galaxies.summary_lines(clusters), f"  table of galaxies: {path}"]
     result = cluster_galaxies.with_n_members(result, clusters)
     # The report looks for the table beside the result.
-    header = {**result.header, GALAXY_TABLE: cast(Path, request.galaxies).name}
-    return replace(result, header=header), lines
+    header = {**result.header, GALAXY_TABLE: path.name}
+    return replace(result, header=header), clusters, lines
 
 
 def _with_literature(model: Model, result: InferenceResult, table: Path) -> InferenceResult:
@@ -284,6 +284,8 @@ def _reader_options(request: InferenceRequest) -> dict[str, Any]:
         options["values_as"] = request.values_as
     if request.stars is not None:
         options["source_id"] = True
+    if request.galaxies is not None:
+        options["identity"] = True
     if request.clusters is not None:
         options["clusters"] = request.clusters
     return options | dict(request.options)

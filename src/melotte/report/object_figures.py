@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from melotte.engine.model_files import Model
     from melotte.engine.results import InferenceResult
+    from melotte.report.cluster_galaxies import ClusterGalaxies
     from melotte.systems.base import Observation
 
     Drawn = Iterator[tuple[str, dict[str, Figure]]]
@@ -23,14 +25,9 @@ RESOLUTION = 130
 """Dots per inch."""
 
 
-def write_figures(
-    model: Model,
-    result: InferenceResult,
-    observations: Sequence[Observation],
-    folder: Path,
-    literature: Path | None = None,
-) -> int:
-    """Write the figures of every object (at most ``MOST_FIGURES``).
+@dataclass(frozen=True)
+class Drawing:
+    """What figures are made of.
 
     Parameters
     ----------
@@ -39,11 +36,28 @@ def write_figures(
         With samples.
     observations : sequence of Observation
         That were measured, in the order of the rows.
+    literature : Path, optional
+        Table of literature values, drawn beside the posterior of a galaxy cluster.
+    galaxies : sequence of ClusterGalaxies, optional
+        Galaxy clusters with memberships, where these are known already.
+    """
+
+    model: Model
+    result: InferenceResult
+    observations: Sequence[Observation]
+    literature: Path | None = None
+    galaxies: Sequence[ClusterGalaxies] | None = None
+
+
+def write_figures(drawing: Drawing, folder: Path) -> int:
+    """Write the figures of every object (at most ``MOST_FIGURES``).
+
+    Parameters
+    ----------
+    drawing : Drawing
     folder : Path
         Made where it does not exist; gets ``ID_diagram.png`` and ``ID_corner.png`` of an open
         cluster, ``ID_diagram.png`` (phase space) and ``ID_mass.png`` of a galaxy cluster.
-    literature : Path, optional
-        Table of literature values, drawn beside the posterior of a galaxy cluster.
 
     Returns
     -------
@@ -51,11 +65,11 @@ def write_figures(
         Objects that were drawn.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    draw = _SYSTEMS.get(model.system.name)
-    if draw is None or result.samples is None:
+    draw = _SYSTEMS.get(drawing.model.system.name)
+    if draw is None or drawing.result.samples is None:
         return 0
     n_drawn = 0
-    for name, figures in draw(model, result, observations, literature):
+    for name, figures in draw(drawing):
         stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
         for kind, figure in figures.items():
             figure.savefig(folder / f"{stem}_{kind}.png", dpi=RESOLUTION)
@@ -65,22 +79,17 @@ def write_figures(
     return n_drawn
 
 
-def open_clusters(
-    model: Model,
-    result: InferenceResult,
-    observations: Sequence[Observation],
-    literature: Path | None,
-) -> Drawn:
+def open_clusters(drawing: Drawing) -> Drawn:
     """Colour-magnitude diagrams with isochrones, and corner plots."""
     from melotte.report.cluster_diagrams import cluster_figure
     from melotte.report.cluster_stars import classified, is_physical, member_lists
     from melotte.report.figures import corner_figure
 
-    del literature
+    model, result = drawing.model, drawing.result
     names = [parameter.name for parameter in result.parameters]
     units = [parameter.unit for parameter in result.parameters]
     every: Any = result.samples
-    for members in member_lists(result, observations):
+    for members in member_lists(result, drawing.observations):
         # Values as a catalogue gives them need not go with our isochrones: no classes then.
         physical = is_physical(result, members.row)
         found = classified(model, result, members) if physical else None
@@ -97,12 +106,7 @@ def open_clusters(
         yield members.name, {"diagram": diagram, "corner": corner_figure(samples, names, units)}
 
 
-def galaxy_clusters(
-    model: Model,
-    result: InferenceResult,
-    observations: Sequence[Observation],
-    literature: Path | None,
-) -> Drawn:
+def galaxy_clusters(drawing: Drawing) -> Drawn:
     """Galaxies in phase space, and the mass beside other values of it."""
     from melotte.report.classical_masses import classical_masses
     from melotte.report.cluster_galaxies import galaxy_lists, with_memberships
@@ -110,11 +114,14 @@ def galaxy_clusters(
     from melotte.report.literature import literature_values
     from melotte.report.mass_diagrams import mass_figure
 
+    result, table = drawing.result, drawing.literature
     mass = result.parameters[0]
-    others = {} if literature is None else literature_values(literature, mass.name)
+    others = {} if table is None else literature_values(table, mass.name)
     every: Any = result.samples
-    for one in galaxy_lists(result, observations):
-        (cluster,) = with_memberships(model, [one])
+    # One after the other: the first few of many are drawn.
+    for one in drawing.galaxies or galaxy_lists(result, drawing.observations):
+        known = one.membership is not None
+        cluster = one if known else with_memberships(drawing.model, [one])[0]
         beside = mass_figure(
             one.name,
             every[one.row, :, 0],

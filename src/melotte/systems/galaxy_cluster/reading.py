@@ -17,6 +17,7 @@ from melotte.io.galaxy_members import read_galaxies
 from melotte.io.galaxy_rows import LOG_STELLAR_MASS_RANGE
 from melotte.ragged import Ragged
 from melotte.systems.base import Observation, RowError
+from melotte.systems.galaxy_cluster.galaxy_identity import identity_fields
 from melotte.systems.galaxy_cluster.mergers import has_two_peaks
 from melotte.systems.galaxy_cluster.settings import APERTURES, DataSettings
 from melotte.systems.galaxy_cluster.stellar_masses import (
@@ -36,7 +37,7 @@ SAME_APERTURE = 0.02
 """Relative difference of a cylinder from the training's that still counts as the same."""
 
 _SELECTION = tuple(inspect.signature(GalaxySelection).parameters)
-_OWN = ("completeness", "log_stellar_mass_limit")
+_OWN = ("completeness", "log_stellar_mass_limit", "identity")
 
 
 def observations(
@@ -50,7 +51,8 @@ def observations(
     options : mapping
         ``clusters``: table of their positions; ``column``; ``group_by``; ``completeness`` of the
         redshifts in the cylinder, 0 to 1; ``log_stellar_mass_limit``, log10(Msun), below which
-        galaxies are left out; and the settings of
+        galaxies are left out; ``identity``: whether names and positions of galaxies are kept, see
+        :mod:`~melotte.systems.galaxy_cluster.galaxy_identity`; and the settings of
         :class:`~melotte.io.galaxy_lists.GalaxySelection`. Lengths, h and matter density are
         the training's unless they are given.
     data : DataSettings
@@ -81,6 +83,7 @@ def observations(
             f"{unknown[0]!r} is not an option of galaxy clusters; allowed: {', '.join(allowed)}"
         )
     completeness = _number(given.pop("completeness", 1.0), "completeness", 0.0, 1.0)
+    identity = bool(given.pop("identity", False))
     limit = given.pop("log_stellar_mass_limit", None)
     if limit is not None:
         limit = _number(limit, "log_stellar_mass_limit", *LOG_STELLAR_MASS_RANGE)
@@ -88,7 +91,7 @@ def observations(
     chosen |= {name: given.pop(name) for name in _SELECTION if name in given}
     groups = read_galaxies(source, selection=GalaxySelection(**chosen), **given)
     faintest = faintest_magnitudes([one for one in groups if isinstance(one, GalaxyList)])
-    reader = _Reader(data, completeness, limit, reads_limit)
+    reader = _Reader(data, completeness, limit, reads_limit, identity)
     waiting: list[_Cluster] = []
     for group in groups:
         if isinstance(group, GalaxyList):
@@ -133,6 +136,7 @@ class _Reader:
     completeness: float
     limit: float | None
     reads_limit: bool
+    identity: bool
 
     def observation(self, clusters: list[_Cluster]) -> Observation:
         """Clusters as one batch."""
@@ -157,6 +161,7 @@ class _Reader:
                 "velocity_cut": _column([one.selection.velocity_cut for one in lists]),
                 "completeness": _column([self.completeness] * len(lists)),
                 "log_stellar_mass_limit": _column(limits),
+                **(identity_fields(lists) if self.identity else {}),
             },
             ids=tuple(one.id for one in lists),
             flags=torch.tensor([self.flags(*each) for each in clusters]),
