@@ -321,13 +321,23 @@ def adql(
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="A bank, a model or a table.")],
+    system: Annotated[
+        str | None,
+        typer.Option(help="open-cluster or galaxy-cluster, where a table's columns do not tell."),
+    ] = None,
     column: Columns = None,
     group_by: GroupBy = None,
+    clusters: Annotated[
+        Path | None, typer.Option(help="Galaxy clusters: table of their positions.")
+    ] = None,
 ) -> None:
     """Validate a bank, a model or an input table, and say what is wrong."""
     from melotte.report.checking import check_file
 
-    typer.echo(check_file(file, column=_columns(column), group_by=group_by))
+    found = check_file(
+        file, system=system, column=_columns(column), group_by=group_by, clusters=clusters
+    )
+    typer.echo(found)
 
 
 def main(argv: list[str] | None = None) -> Any:

@@ -9,7 +9,12 @@ from melotte.errors import MelotteFileError
 
 
 def check_file(
-    path: Path, *, column: Mapping[str, str] | None = None, group_by: str | None = None
+    path: Path,
+    *,
+    system: str | None = None,
+    column: Mapping[str, str] | None = None,
+    group_by: str | None = None,
+    clusters: Path | None = None,
 ) -> str:
     """Validate a model, a bank or an input table.
 
@@ -17,8 +22,8 @@ def check_file(
     ----------
     path : Path
         ``.safetensors`` is a model, HDF5 a bank, anything else a table of members.
-    column, group_by
-        As in ``infer``, for tables.
+    system, column, group_by, clusters
+        Of tables; see :func:`melotte.report.table_checks.check_table`.
 
     Returns
     -------
@@ -38,7 +43,9 @@ def check_file(
         return _check_model(path)
     if start == b"\x89HDF\r\n\x1a\n":
         return _check_bank(path)
-    return _check_table(path, column, group_by)
+    from melotte.report.table_checks import check_table
+
+    return check_table(path, system=system, column=column, group_by=group_by, clusters=clusters)
 
 
 def _check_model(path: Path) -> str:
@@ -61,15 +68,3 @@ def _check_bank(path: Path) -> str:
         raise MelotteFileError(f"{path}: {problems[0]}{more}")
     reader = BankReader(path)
     return f"{path}: bank of {len(reader)} mocks, complete and consistent"
-
-
-def _check_table(path: Path, column: Mapping[str, str] | None, group_by: str | None) -> str:
-    from melotte.io.gaia_members import ClusterMembers, read_members
-
-    lists = read_members(path, column=column, group_by=group_by)
-    good = [one for one in lists if isinstance(one, ClusterMembers)]
-    n_stars = sum(len(one.g) for one in good)
-    n_dropped = sum(sum(one.n_dropped.values()) for one in good)
-    lines = [f"{path}: {len(good)} objects, {n_stars} usable stars, {n_dropped} rows dropped"]
-    lines += [f"  {one.id}: {one.reason}" for one in lists if not isinstance(one, ClusterMembers)]
-    return "\n".join(lines)
