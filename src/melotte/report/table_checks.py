@@ -146,9 +146,9 @@ def _check_stars(
     lists = read_members(path, column=column, group_by=group_by)
     good = [one for one in lists if isinstance(one, ClusterMembers)]
     found = dict(recognise(names, column, str(path)))
-    n_stars = sum(one.n_stars for one in good)
+    n = _number(sum(one.n_stars for one in good), "usable star")
     return _described(
-        f"{path}: {_number(len(good), 'object')}, {_number(n_stars, 'usable star')} of open clusters",
+        f"{path}: {_number(len(good), 'object')}, {n} of open clusters",
         _with_group(found, group_by, names, path),
         (one.n_dropped for one in good),
         ((one.id, one.reason) for one in lists if not isinstance(one, ClusterMembers)),
