@@ -195,8 +195,11 @@ class ExampleSource:
         ]
 
     def sample(self) -> Batch:
-        """All training examples."""
-        return self.training
+        """All training examples, augmented once: constants are of what training sees."""
+        augment = getattr(self.system, "augment", None)
+        if augment is None:
+            return self.training
+        return augment(self.training, keyed_generator(self.settings.seed, Stream.CONSTANTS))
 
     def identity(self) -> dict[str, Any]:
         """A digest of the examples."""
