@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from melotte import __version__, api
 from melotte.engine.mocks import concatenate, draw_mocks
 from melotte.engine.model_files import Model
+from melotte.engine.results import InferenceResult
 from melotte.errors import MelotteFileError
 from melotte.flags import decode_flags
 from melotte.report.page import PageFigure, PageTable, Section, write_page
@@ -50,8 +52,12 @@ def run_demo(output: Path, *, seed: int = 0) -> Path:
     if not shipped:
         raise MelotteFileError("no model is shipped with this installation")
     sections = []
+    drawn: set[str] = set()
     for name in shipped:
-        sections += demo_sections(api.load(name, device="cpu"), output, seed)
+        model = api.load(name, device="cpu")
+        # Presets of one system show the same kind of mocks: one gallery is enough.
+        sections += demo_sections(model, output, seed, gallery=model.system.name not in drawn)
+        drawn.add(model.system.name)
     lead = (
         "Mock observations with known truth, measured by the shipped models. "
         "Everything on this page was simulated and inferred just now."
@@ -60,8 +66,18 @@ def run_demo(output: Path, *, seed: int = 0) -> Path:
     return write_page(output / "report.html", "melotte demo", lead, sections, provenance)
 
 
-def demo_sections(model: Model, output: Path, seed: int) -> list[Section]:
-    """Sections on one model: its mocks, what it made of them, how often it was right."""
+def demo_sections(model: Model, output: Path, seed: int, *, gallery: bool = True) -> list[Section]:
+    """Sections on one model: its mocks, what it made of them, how often it was right.
+
+    Parameters
+    ----------
+    model : Model
+    output : Path
+        Folder of the result table.
+    seed : int
+    gallery : bool
+        Whether some of the mocks are drawn.
+    """
     batch = concatenate(draw_mocks(model.system, N_MOCKS, DEMO_STREAM_SEED + seed, 100))
     ids = tuple(f"mock-{i:03d}" for i in range(len(batch)))
     observation = replace(batch.observation, ids=ids)
@@ -75,13 +91,14 @@ def demo_sections(model: Model, output: Path, seed: int) -> list[Section]:
         f"{model.name}.ecsv beside this page has a row for each."
     ]
     sections = [Section(f"{model.name}: agreement with the truth", text, accuracy(result, truth))]
-    if model.system.name == "open-cluster":
-        sections.append(cluster_gallery(batch, result, truth))
+    draw = _GALLERIES.get(model.system.name)
+    if gallery and draw is not None:
+        sections += draw(model, replace(batch, observation=observation), result)
     sections.append(some_rows(result, truth))
     return sections
 
 
-def accuracy(result: Any, truth: np.ndarray) -> PageTable:
+def accuracy(result: InferenceResult, truth: np.ndarray) -> PageTable:
     """Bias, scatter and coverage of every parameter over the demo's mocks."""
     rows = []
     for i, parameter in enumerate(result.parameters):
@@ -100,34 +117,73 @@ def accuracy(result: Any, truth: np.ndarray) -> PageTable:
     return PageTable(["parameter", "median error", "mean |error|", "truth in 68 % interval"], rows)
 
 
-def cluster_gallery(batch: Batch, result: Any, truth: np.ndarray) -> Section:
-    """Diagrams of some mock clusters with the posterior's isochrones."""
+def cluster_gallery(model: Model, batch: Batch, result: InferenceResult) -> list[Section]:
+    """Diagrams of some mock open clusters with the posterior's isochrones."""
     from melotte.report.cluster_diagrams import gallery
 
+    samples: Any = result.samples
+    truth = batch.theta.numpy()
     stars: Any = batch.observation.data["stars"]
     release: Any = batch.observation.data["release"]
     counts = stars.counts.numpy()
-    shown = [i for i in range(len(batch)) if counts[i] >= 60 and release[i] < 0.5]
-    shown = sorted(shown, key=lambda i: truth[i, 0])
-    shown = [shown[int(k)] for k in np.linspace(0, len(shown) - 1, min(N_SHOWN, len(shown)))]
+    allowed = (counts >= 60) & (release.numpy() < 0.5)
     entries = []
-    for i in shown:
-        found = np.median(result.samples[i], axis=0)
+    for i in _spread(truth[:, 0], allowed):
+        found = np.median(samples[i], axis=0)
         age, dust, distance, metals = (
             f"{real:.2f} → {middle:.2f}" for real, middle in zip(truth[i], found, strict=True)
         )
         title = f"log age {age}   A_V {dust}\nd {distance} kpc   [Fe/H] {metals}"
-        entries.append((title, stars[i].numpy(), result.samples[i]))
+        entries.append((title, stars[i].numpy(), samples[i]))
     caption = (
         "Colour-magnitude diagrams of mock Gaia member lists (dots, shaded by membership "
         "probability). Red: the isochrone of the posterior median, and of posterior samples. "
         "Titles: truth → posterior median."
     )
     figure = PageFigure(gallery(entries), caption, "mock clusters with fitted isochrones")
-    return Section("open-cluster: isochrones of the posterior", figures=[figure])
+    return [Section(f"{model.name}: isochrones of the posterior", figures=[figure])]
 
 
-def some_rows(result: Any, truth: np.ndarray, n: int = 25) -> Section:
+def phase_space_gallery(model: Model, batch: Batch, result: InferenceResult) -> list[Section]:
+    """Some mock galaxy clusters in phase space; none where the model judges no galaxy."""
+    from melotte.report import cluster_galaxies
+    from melotte.report.galaxy_cluster_diagrams import phase_space_gallery as gallery
+
+    if not cluster_galaxies.gives_memberships(model):
+        return []
+    truth = batch.theta.numpy()[:, 0]
+    data: Any = batch.observation.data
+    counts = data["galaxies"].counts.numpy()
+    measured = {one.row: one for one in cluster_galaxies.galaxy_lists(result, [batch.observation])}
+    allowed = (counts >= 30) & np.isin(np.arange(len(batch)), list(measured))
+    shown = [measured[i] for i in _spread(truth, allowed)]
+    entries = []
+    for one in cluster_galaxies.with_memberships(model, shown):
+        is_member = data["is_member"][one.row][:, 0].numpy() > 0.5
+        chances: Any = one.membership
+        title = (
+            f"log $M_{{200c}}$ {truth[one.row]:.2f} → {result.quantiles[one.row, 1, 0]:.2f}\n"
+            f"{len(chances)} galaxies, members {is_member.sum()} → {chances.sum():.0f}"
+        )
+        entries.append((title, one, is_member))
+    caption = (
+        "Mock clusters in projected phase space: dots are true members, crosses are true "
+        "interlopers, both coloured by the probability of being a member that the network gives. "
+        "The line is where a further galaxy would be a member with probability 0.5. "
+        "Titles: truth → posterior median, and → sum of the probabilities."
+    )
+    figure = PageFigure(gallery(entries), caption, "mock galaxy clusters in phase space")
+    return [Section(f"{model.name}: members and interlopers", figures=[figure])]
+
+
+def _spread(values: np.ndarray, allowed: np.ndarray) -> list[int]:
+    """Numbers of up to ``N_SHOWN`` mocks, evenly in the order of their values."""
+    ordered = [int(i) for i in np.argsort(values, kind="stable") if allowed[i]]
+    chosen = np.linspace(0, len(ordered) - 1, min(N_SHOWN, len(ordered)))
+    return [ordered[int(k)] for k in chosen]
+
+
+def some_rows(result: InferenceResult, truth: np.ndarray, n: int = 25) -> Section:
     """The first rows: truth and interval of every parameter."""
     rows = []
     for row in range(min(n, len(result))):
@@ -140,3 +196,9 @@ def some_rows(result: Any, truth: np.ndarray, n: int = 25) -> Section:
     for parameter in result.parameters:
         header += [f"true {parameter.name}", parameter.name]
     return Section("The first rows", [], PageTable([*header, "flags"], rows))
+
+
+_GALLERIES: dict[str, Callable[[Model, Batch, InferenceResult], list[Section]]] = {
+    "open-cluster": cluster_gallery,
+    "galaxy-cluster": phase_space_gallery,
+}

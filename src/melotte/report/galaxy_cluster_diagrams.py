@@ -1,8 +1,9 @@
-"""One galaxy cluster in projected phase space, its members and where they end."""
+"""Galaxy clusters in projected phase space, their members and where they end."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from melotte.report.style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
     from melotte.report.cluster_galaxies import ClusterGalaxies
@@ -50,29 +52,15 @@ def phase_space_figure(cluster: ClusterGalaxies) -> Figure:
     panel = axes[0, 0]
     draw_phase_space(panel, cluster)
     n = len(cluster.velocity)
-    size = float(np.clip(4000 / max(n, 1), 7, 26))
+    size = _dot_size(n)
     if cluster.membership is None:
         panel.scatter(cluster.radius, cluster.velocity, s=size, color=GREY, linewidths=0)
         label(panel, title=f"{cluster.name}   {n} galaxies")
         return figure
-    order = np.argsort(cluster.membership)
-    shown = panel.scatter(
-        cluster.radius[order],
-        cluster.velocity[order],
-        c=cluster.membership[order],
-        s=size,
-        cmap=MEMBER_MAP,
-        vmin=0,
-        vmax=1,
-        edgecolors=INK,
-        linewidths=0.15,
-        zorder=2,
-        rasterized=True,
+    shown = _scatter(
+        panel, cluster, np.ones(n, dtype=bool), s=size, edgecolors=INK, linewidths=0.15
     )
-    bar = figure.colorbar(shown, ax=panel, pad=0.01)
-    bar.set_label("member probability", fontsize=SMALL + 1, color=INK)
-    bar.ax.tick_params(labelsize=SMALL)
-    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    _member_bar(figure, shown, panel)
     label(panel, title=f"{cluster.name}   {n} galaxies, {cluster.membership.sum():.0f} members")
     if cluster.boundary is not None:
         figure.legend(
@@ -82,6 +70,43 @@ def phase_space_figure(cluster: ClusterGalaxies) -> Figure:
             frameon=False,
             labelcolor=INK,
         )
+    return figure
+
+
+def phase_space_gallery(
+    entries: Sequence[tuple[str, ClusterGalaxies, NDArray[np.bool_]]], *, columns: int = 4
+) -> Figure:
+    """Several clusters of known truth on one page.
+
+    Parameters
+    ----------
+    entries : sequence of (title, cluster, is_member)
+        Clusters with memberships, and which galaxies are members in truth, shape (n_galaxies,):
+        dots, and crosses for the others.
+    columns : int
+
+    Returns
+    -------
+    Figure
+    """
+    rows = max(1, -(-len(entries) // columns))
+    figure, axes = new_figure(3.1 * columns + 0.6, 2.9 * rows + 0.3, rows, columns)
+    shown = None
+    for number, (title, cluster, is_member) in enumerate(entries):
+        panel = axes.flat[number]
+        draw_phase_space(panel, cluster)
+        size = _dot_size(len(cluster.velocity))
+        _scatter(panel, cluster, ~is_member, s=1.3 * size, marker="x", linewidths=1.1)
+        shown = _scatter(panel, cluster, is_member, s=size, edgecolors=INK, linewidths=0.3)
+        panel.set_title(title, fontsize=SMALL, color=INK, loc="left")
+        if number % columns:
+            panel.set_ylabel("")
+        if number + columns < len(entries):
+            panel.set_xlabel("")
+    for panel in axes.flat[len(entries) :]:
+        panel.set_axis_off()
+    if shown is not None:
+        _member_bar(figure, shown, axes)
     return figure
 
 
@@ -114,6 +139,38 @@ def draw_phase_space(axes: Axes, cluster: ClusterGalaxies) -> None:
             zorder=3,
             label="a further galaxy here is a member with probability 0.5" if sign > 0 else None,
         )
+
+
+def _scatter(
+    axes: Axes, cluster: ClusterGalaxies, chosen: NDArray[np.bool_], **look: Any
+) -> PathCollection:
+    """Some galaxies coloured by their member probability, the likeliest on top."""
+    membership: Any = cluster.membership
+    order = np.argsort(membership, kind="stable")
+    order = order[chosen[order]]
+    return axes.scatter(
+        cluster.radius[order],
+        cluster.velocity[order],
+        c=membership[order],
+        cmap=MEMBER_MAP,
+        vmin=0,
+        vmax=1,
+        zorder=2,
+        rasterized=True,
+        **look,
+    )
+
+
+def _member_bar(figure: Figure, shown: PathCollection, axes: Any) -> None:
+    bar = figure.colorbar(shown, ax=axes, pad=0.01)
+    bar.set_label("member probability", fontsize=SMALL + 1, color=INK)
+    bar.ax.tick_params(labelsize=SMALL)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+
+
+def _dot_size(n: int) -> float:
+    """Points squared."""
+    return float(np.clip(4000 / max(n, 1), 7, 26))
 
 
 def _radius_unit(cluster: ClusterGalaxies) -> str:
