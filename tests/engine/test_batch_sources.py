@@ -128,6 +128,22 @@ def test_without_validation_the_last_weights_are_kept(tmp_path):
     assert model.metrics["validation_loss"] is None
 
 
+def test_a_finished_run_gives_the_same_weights_again(tmp_path):
+    settings = TrainingSettings(
+        batch_size=64, max_epochs=3, ema_decay=0.99, validation_fraction=0, warmup_batches=1
+    )
+    output = tmp_path / "model.safetensors"
+    known = examples(100)
+    once, again = (
+        train(LinearGaussian(), PRESET, settings, SILENT, output, examples=known).network
+        for _ in range(2)
+    )
+    raw = torch.load(f"{output}.run/last.ckpt", weights_only=True)["network"]
+    for name, value in once.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+    assert not torch.equal(raw["head.weight"], once.state_dict()["head.weight"])
+
+
 def test_parts_train_at_their_own_rate(tmp_path):
     settings = TrainingSettings(batch_size=64, max_epochs=1, ema_decay=0, warmup_batches=0)
     still = settings.model_copy(update={"rate_factors": {"layers": 0.0}, "weight_decay": 0.0})

@@ -119,7 +119,7 @@ class TrainingRun:
             self._after_step,
         )
         remaining = self.settings.n_steps - self.state.step
-        final = self.best
+        final: dict[str, Tensor] | None = None
         try:
             if remaining > 0 and not self.state.stopped_early:
                 if self.local.tensorboard and self.leads:
@@ -144,7 +144,7 @@ class TrainingRun:
             self.progress.close()
             if self.writer is not None:
                 self.writer.close()
-        return self._model(final, finish)
+        return self._model(self._kept() if final is None else final, finish)
 
     def _checkpoint(self, resume: str | os.PathLike[str]) -> dict[str, Any] | None:
         if resume == "never":
@@ -304,7 +304,7 @@ class TrainingRun:
                 f"step {state.step} skipped: its gradient is not finite ({state.skipped} so far)"
             )
 
-    def _ended(self, run: Optimisation) -> dict[str, Tensor] | None:
+    def _ended(self, run: Optimisation) -> dict[str, Tensor]:
         """Weights to keep, once the loop has ended."""
         command = f"the same command with --resume auto goes on from {self.folder.path}"
         if self.stop == "interrupted":
@@ -323,14 +323,19 @@ class TrainingRun:
                 measured = run.validation.measure(run.kept)
                 if not measured["loss"] >= self.state.best_loss:
                     return _on_cpu(run.kept)
-        return self.best if self.best is not None else _on_cpu(run.kept)
+        return self._kept()
+
+    def _kept(self) -> dict[str, Tensor]:
+        """The best weights, or the last of the network that is kept; of a finished run too."""
+        if self.best is not None:
+            return self.best
+        return _on_cpu(self.network if self.average is None else self.average.network)
 
     def _model(
-        self, weights: dict[str, Tensor] | None, finish: Callable[[Model], Model] | None
+        self, weights: dict[str, Tensor], finish: Callable[[Model], Model] | None
     ) -> Model:
         network = self.network
-        if weights is not None:
-            network.load_state_dict(weights)
+        network.load_state_dict(weights)
         state, settings = self.state, self.settings
         provenance = {
             "seed": settings.seed,
