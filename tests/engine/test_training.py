@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from linear_gaussian import PRESET, LinearGaussian, build
+from linear_gaussian import PARAMETERS, PRESET, LinearGaussian, build
 
 from melotte.engine.batch_sources import MockSource
 from melotte.engine.model_files import load_model
@@ -463,5 +464,30 @@ def test_training_from_a_model_keeps_frozen_parts(tmp_path):
     after = second.network.state_dict()
     same = {name for name in before if torch.equal(before[name], after[name])}
     assert same == {name for name in before if name.startswith(f"{frozen}.")}
-    with pytest.raises(MelotteValueError, match="no part 'nose'"):
-        run(tmp_path / "third.safetensors", frozen=("nose",))
+    third = tmp_path / "third.safetensors"
+    for names, start, said in (
+        (("nose",), None, "no part 'nose'"),
+        ((frozen,), None, f"weights of {frozen}, and these would be random: start from a model"),
+        (tuple(parts), first, f"frozen {', '.join(parts)} leaves no part of the network to train"),
+    ):
+        with pytest.raises(MelotteValueError, match=said):
+            run(third, frozen=names, start=start)
+
+
+def test_a_start_must_be_of_the_same_system_and_parameters(tmp_path):
+    first = run(tmp_path / "first.safetensors")
+    wider = replace(PARAMETERS[2], high=6.0)
+    for system, said in (
+        (LinearGaussian(name="other"), "model of linear-gaussian, this preset is of other"),
+        (
+            LinearGaussian(parameters=(*PARAMETERS[:2], wider)),
+            r"another prior: distance 0.5 to 5.0 kpc \(linear\), here distance 0.5 to 6.0 kpc",
+        ),
+        (LinearGaussian(parameters=PARAMETERS[:2]), "another prior: log_age 6.0 .*, distance 0.5"),
+    ):
+        with pytest.raises(MelotteValueError, match=said) as caught:
+            run(tmp_path / "second.safetensors", system, start=first)
+        assert "\n" not in str(caught.value)
+    described = replace(PARAMETERS[2], description="distance from the Sun")
+    same = LinearGaussian(parameters=(*PARAMETERS[:2], described))
+    run(tmp_path / "second.safetensors", same, start=first, max_epochs=1)

@@ -22,8 +22,9 @@ from melotte.engine.progress import Progress
 from melotte.engine.random import Stream, seeded_globally
 from melotte.engine.run_folders import RunFolder, TrainingState
 from melotte.engine.settings import LocalSettings, TrainingSettings
+from melotte.engine.starting_weights import check_start, set_rates, take_weights
 from melotte.engine.weight_averages import WeightAverage
-from melotte.errors import MelotteFileError, MelotteValueError, require
+from melotte.errors import MelotteFileError, require
 from melotte.systems.base import Batch, System
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class TrainingRun:
     ) -> None:
         self.begun = time.monotonic()
         self.start = start
+        if start is not None:
+            check_start(system, start)
         self.source = (
             MockSource(system, settings)
             if examples is None
@@ -172,11 +175,8 @@ class TrainingRun:
         with seeded_globally(settings.seed, Stream.INITIAL_WEIGHTS, 0):
             self.network = self.system.network(self.constants)
         if checkpoint is None and self.start is not None:
-            _take_weights(self.network, self.start)
-        for name in settings.frozen:
-            _part(self.network, name, "frozen").requires_grad_(False)
-        for name in settings.rate_factors:
-            _part(self.network, name, "rate_factors")
+            take_weights(self.network, self.start)
+        set_rates(self.network, settings, begun=checkpoint is not None or self.start is not None)
         self.average = (
             WeightAverage(self.network, copy.deepcopy(self.network))
             if settings.ema_decay > 0
@@ -331,9 +331,7 @@ class TrainingRun:
             return self.best
         return _on_cpu(self.network if self.average is None else self.average.network)
 
-    def _model(
-        self, weights: dict[str, Tensor], finish: Callable[[Model], Model] | None
-    ) -> Model:
+    def _model(self, weights: dict[str, Tensor], finish: Callable[[Model], Model] | None) -> Model:
         network = self.network
         network.load_state_dict(weights)
         state, settings = self.state, self.settings
@@ -397,28 +395,3 @@ def _summary_writer(path: Path) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(path))
-
-
-def _take_weights(network: nn.Module, start: Model) -> None:
-    """Start from a model's weights; its network must be of the same shape.
-
-    A network with parts that models of an earlier stage lack fills them by its method ``adopt``.
-    """
-    adopt = getattr(network, "adopt", network.load_state_dict)
-    try:
-        adopt(start.network.state_dict())
-    except RuntimeError as error:
-        raise MelotteValueError(
-            f"the weights of {start.name} do not fit this preset's network: "
-            f"{str(error).splitlines()[-1].strip()}"
-        ) from error
-
-
-def _part(network: nn.Module, name: str, setting: str) -> nn.Module:
-    try:
-        return network.get_submodule(name)
-    except AttributeError as error:
-        known = ", ".join(part for part, _ in network.named_children())
-        raise MelotteValueError(
-            f"training.{setting}: the network has no part {name!r}; its parts: {known}"
-        ) from error

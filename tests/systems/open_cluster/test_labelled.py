@@ -222,7 +222,7 @@ def test_members_of_an_ensemble_take_turns_and_are_mixed(mocks):
         load_preset("open-cluster-catalogues", (*OVERRIDES[:1], "model.ensemble=3"))
     )
     network = system.network({})
-    network.adopt(melotte.load("open-cluster", "cpu").network.state_dict())
+    network.adopt(melotte.load("open-cluster", "cpu").network)
     batch = joined(system, mocks.select(torch.arange(6))).batch
     inputs = system.prepare(batch.observation, melotte.load("open-cluster", "cpu").constants)
     torch.manual_seed(2)
@@ -245,16 +245,52 @@ def test_members_of_an_ensemble_take_turns_and_are_mixed(mocks):
     assert len(mixed) == len(network(inputs)["pairs"])
 
 
+@pytest.mark.parametrize("names", ["[Other, One]", "[One, Third]"])
+def test_weights_of_a_catalogue_never_become_another_ones(learned, names):
+    other = build_system(
+        load_preset("open-cluster-catalogues", (f"model.label_sources={names}", *OVERRIDES[1:]))
+    ).network({})
+    other.adopt(learned.network)
+    ours, theirs = other.state_dict(), learned.network.state_dict()
+    encoder = next(key for key in theirs if key.startswith("encoder."))
+    assert torch.equal(ours["catalogues.members.0." + encoder], theirs[encoder])
+    assert not torch.equal(theirs["catalogues.members.0." + encoder], theirs[encoder])
+    assert not other.catalogues.taught.any()
+    assert not other.catalogues.members[0].modulation.weight.any()
+
+
+def test_a_start_under_another_prior_or_none_at_all_is_one_line(system, mocks, tmp_path):
+    batch = joined(system, mocks.select(torch.arange(20))).batch
+    shipped = melotte.load("open-cluster", "cpu")
+    for change, start, said in (
+        ("data.prior.distance=[0.03, 5.0]", shipped, r"distance 0\.03 to 15\.0 kpc .* here .*5\.0"),
+        ("data.prior.metallicity_width=0.3", shipped, r"deviation 0\.25\), here .*0\.3\)"),
+        ("model.ensemble=1", None, r"encoder, head, .* random: start from a model"),
+    ):
+        preset = load_preset("open-cluster-catalogues", (*OVERRIDES, change))
+        with pytest.raises(MelotteValueError, match=said) as caught:
+            train(
+                build_system(preset),
+                preset.model_dump(mode="json"),
+                preset.training,
+                LocalSettings(progress="none"),
+                tmp_path / "model.safetensors",
+                start=start,
+                examples=batch,
+            )
+        assert "\n" not in str(caught.value)
+
+
 def test_a_model_is_started_from_whatever_catalogues_it_knows(learned):
     weights = learned.network.state_dict()
     same = build_system(load_preset("open-cluster-catalogues", OVERRIDES)).network({})
-    same.adopt(weights)
+    same.adopt(learned.network)
     name = "catalogues.members.0.adapter.1.weight"
     assert torch.equal(same.state_dict()[name], weights[name])
     other = build_system(
         load_preset("open-cluster-catalogues", ("model.label_sources=[A, B, C]",))
     ).network({})
-    other.adopt(weights)
+    other.adopt(learned.network)
     state = other.state_dict()
     copied = [key for key in weights if key.startswith(("encoder.", "head."))]
     assert copied
@@ -262,5 +298,5 @@ def test_a_model_is_started_from_whatever_catalogues_it_knows(learned):
         assert torch.equal(state["catalogues.members.0." + key], weights[key])
     assert not state["catalogues.taught"].any()
     plain = build_system(load_preset("open-cluster")).network({})
-    plain.adopt(weights)
+    plain.adopt(learned.network)
     assert not any(key.startswith("catalogues") for key in plain.state_dict())

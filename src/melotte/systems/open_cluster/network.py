@@ -141,6 +141,7 @@ class ClusterNetwork(ListPosterior):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
+        self.label_sources = settings.label_sources
         self.catalogues = CatalogueEnsemble(settings) if settings.label_sources else None
 
     def forward(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,20 +180,26 @@ class ClusterNetwork(ListPosterior):
         posterior = self.catalogues(stars, context, rows, source.long() - 1)
         return {"posterior": posterior, "embedding": embedding}
 
-    def adopt(self, weights: Mapping[str, Tensor]) -> None:
-        """Take a model's weights.
+    def adopt(self, other: ClusterNetwork) -> None:
+        """Take the weights of a model's network.
 
-        Where it knows no catalogues, or not as many, their networks start as the physical one.
+        Where it knows other catalogues, or the same in another order, or its parts for them are
+        of another shape, those of this network start as the physical one: weights stand for
+        catalogues by their place.
+
+        Parameters
+        ----------
+        other : ClusterNetwork
 
         Raises
         ------
         RuntimeError
             When the physical weights are of another shape.
         """
-        own = self.state_dict()
+        own, weights = self.state_dict(), other.state_dict()
         merged = {name: value for name, value in weights.items() if not name.startswith(LEARNED)}
         learned = {name: value for name, value in own.items() if name.startswith(LEARNED)}
-        fits = all(
+        fits = self.label_sources == other.label_sources and all(
             name in weights and weights[name].shape == value.shape
             for name, value in learned.items()
         )
