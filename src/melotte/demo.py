@@ -53,7 +53,7 @@ def run_demo(output: Path, *, seed: int = 0) -> Path:
         raise MelotteFileError("no model is shipped with this installation")
     sections = []
     drawn: set[str] = set()
-    for name in shipped:
+    for name in sorted(shipped):
         model = api.load(name, device="cpu")
         # Presets of one system show the same kind of mocks: one gallery is enough.
         sections += demo_sections(model, output, seed, gallery=model.system.name not in drawn)
