@@ -28,7 +28,8 @@ Paths = str | Path | Sequence[str | Path]
 def shipped_models() -> dict[str, Path]:
     """Names and files of the models that come with the package."""
     folder = Path(str(files("melotte") / "weights"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    found = {path.stem: path for path in folder.glob("*.safetensors")}
+    return dict(sorted(found.items()))
 
 
 def model_path(name_or_path: str | Path) -> Path:

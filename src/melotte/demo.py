@@ -56,7 +56,8 @@ def run_demo(output: Path, *, seed: int = 0) -> Path:
     for name in sorted(shipped):
         model = api.load(name, device="cpu")
         # Presets of one system show the same kind of mocks: one gallery is enough.
-        sections += demo_sections(model, output, seed, gallery=model.system.name not in drawn)
+        gallery = model.system.name not in drawn
+        sections += demo_sections(name, model, output, seed, gallery=gallery)
         drawn.add(model.system.name)
     lead = (
         "Mock observations with known truth, measured by the shipped models. "
@@ -66,11 +67,15 @@ def run_demo(output: Path, *, seed: int = 0) -> Path:
     return write_page(output / "report.html", "melotte demo", lead, sections, provenance)
 
 
-def demo_sections(model: Model, output: Path, seed: int, *, gallery: bool = True) -> list[Section]:
+def demo_sections(
+    name: str, model: Model, output: Path, seed: int, *, gallery: bool = True
+) -> list[Section]:
     """Sections on one model: its mocks, what it made of them, how often it was right.
 
     Parameters
     ----------
+    name : str
+        Under which the model is shipped.
     model : Model
     output : Path
         Folder of the result table.
@@ -84,13 +89,13 @@ def demo_sections(model: Model, output: Path, seed: int, *, gallery: bool = True
     start = time.perf_counter()
     result = api.infer_observations(model, [observation], samples=400, seed=seed, progress=False)
     seconds = time.perf_counter() - start
-    result.write(output / f"{model.name}.ecsv")
+    result.write(output / f"{name}.ecsv")
     truth = batch.theta.numpy()
     text = [
         f"{len(batch)} mock observations were measured in {seconds:.1f} s. The table "
-        f"{model.name}.ecsv beside this page has a row for each."
+        f"{name}.ecsv beside this page has a row for each."
     ]
-    sections = [Section(f"{model.name}: agreement with the truth", text, accuracy(result, truth))]
+    sections = [Section(f"{name}: agreement with the truth", text, accuracy(result, truth))]
     draw = _GALLERIES.get(model.system.name)
     if gallery and draw is not None:
         sections += draw(model, replace(batch, observation=observation), result)
@@ -141,7 +146,7 @@ def cluster_gallery(model: Model, batch: Batch, result: InferenceResult) -> list
         "Titles: truth → posterior median."
     )
     figure = PageFigure(gallery(entries), caption, "mock clusters with fitted isochrones")
-    return [Section(f"{model.name}: isochrones of the posterior", figures=[figure])]
+    return [Section(f"{model.system.name}: isochrones of the posterior", figures=[figure])]
 
 
 def phase_space_gallery(model: Model, batch: Batch, result: InferenceResult) -> list[Section]:
@@ -173,7 +178,7 @@ def phase_space_gallery(model: Model, batch: Batch, result: InferenceResult) -> 
         "Titles: truth → posterior median, and → sum of the probabilities."
     )
     figure = PageFigure(gallery(entries), caption, "mock galaxy clusters in phase space")
-    return [Section(f"{model.name}: members and interlopers", figures=[figure])]
+    return [Section(f"{model.system.name}: members and interlopers", figures=[figure])]
 
 
 def _spread(values: np.ndarray, allowed: np.ndarray) -> list[int]:

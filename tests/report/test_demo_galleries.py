@@ -24,7 +24,7 @@ def galleries(sections):
 
 def test_dots_are_true_members_and_crosses_true_interlopers(tmp_path):
     model, _ = planted_model()
-    (section,) = galleries(demo.demo_sections(model, tmp_path, seed=3))
+    (section,) = galleries(demo.demo_sections(model.name, model, tmp_path, seed=3))
     figure = section.figures[0].figure
     assert everything_inside(figure)
     mocks = concatenate(draw_mocks(model.system, 24, demo.DEMO_STREAM_SEED + 3, 100))
@@ -62,6 +62,6 @@ def test_two_presets_of_one_system_share_a_gallery(tmp_path, monkeypatch):
 
 def test_models_without_memberships_have_no_gallery(tmp_path):
     model, _ = small_model("model.membership_weight=0")
-    sections = demo.demo_sections(model, tmp_path, seed=3)
+    sections = demo.demo_sections(model.name, model, tmp_path, seed=3)
     assert not galleries(sections)
     assert len(sections) == 2

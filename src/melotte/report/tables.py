@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -24,17 +25,21 @@ def models_table(console: Console | None = None) -> None:
     if not shipped:
         console.print("no model is shipped with this installation")
         return
-    table = Table(title="shipped models, judged on held-out mocks", title_justify="left")
+    table = Table(
+        title="shipped models, judged on held-out mocks",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for name, justify in (
-        ("model", "left"),
-        ("parameter", "left"),
+        ("model and parameter", "left"),
         ("range", "right"),
         ("mean |error|", "right"),
         ("R2", "right"),
         ("68 %", "right"),
         ("95 %", "right"),
     ):
-        table.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType]
+        table.add_column(name, justify=justify, no_wrap=True)  # pyright: ignore[reportArgumentType]
     for name, path in shipped.items():
         metadata = read_metadata(path)
         for row in model_rows(name, metadata):
@@ -45,7 +50,7 @@ def models_table(console: Console | None = None) -> None:
 
 
 def model_rows(name: str, metadata: Mapping[str, Any]) -> list[list[str]]:
-    """Text of a model's rows: name once, then a parameter a row.
+    """Text of a model's rows: its name, then a parameter a row.
 
     Parameters
     ----------
@@ -58,13 +63,12 @@ def model_rows(name: str, metadata: Mapping[str, Any]) -> list[list[str]]:
     list of list of str
     """
     metrics = metadata.get("metrics", {}).get("parameters", {})
-    rows = []
-    for number, parameter in enumerate(metadata["parameters"]):
+    rows = [[name, *[""] * 5]]
+    for parameter in metadata["parameters"]:
         found = metrics.get(parameter["name"], {})
         rows.append(
             [
-                name if number == 0 else "",
-                f"{parameter['name']} {parameter['unit']}".strip(),
+                f"  {parameter['name']} {parameter['unit']}".rstrip(),
                 f"{parameter['low']:g} to {parameter['high']:g}",
                 *(_number(found.get(key)) for key in ("mae", "r2", "coverage_68", "coverage_95")),
             ]
