@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from galaxy_cluster_methods import METHODS
 
+DRAWN = ("msigma", "cnn1d", "cnn2d", "ours", "ours-richness")
+"""Methods in the figures."""
 RATES = np.array([0.2, 0.4, 0.6, 0.8, 0.9])
 """Sampling rates of the figure."""
 
@@ -74,7 +76,7 @@ def draw(rows: dict[str, dict[str, Any]], folder: Path) -> None:
     from melotte.report.galaxy_cluster_figures import error_figure, pdf_figure, robustness_figure
 
     folder.mkdir(parents=True, exist_ok=True)
-    names = [name for name in ("msigma", "cnn1d", "cnn2d", "ours", "ours-richness") if name in rows]
+    names = [name for name in DRAWN if name in rows]
     pairs = {
         rows[name]["title"]: (
             np.array(rows[name]["true"]),

@@ -38,7 +38,7 @@ from galaxy_cluster_methods import (
     first,
     with_training,
 )
-from galaxy_cluster_tables import RATES, draw, show
+from galaxy_cluster_tables import DRAWN, RATES, draw, show
 from numpy.typing import NDArray
 
 from melotte.baselines.mass_errors import Robustness, error_statistics, robustness
@@ -222,7 +222,7 @@ def measure(
     if method.network and not getattr(fit.weigher, "point", True):
         told = measured_robustness(weigh, part, seed, told=True)
         row["robustness_told"] = summed_up(told, part.group, seed)
-    if not method.slow:
+    if name in DRAWN:
         few = first(test, budget.slow_test)
         curve = [measured_robustness(weigh, few, seed, rates=(r, r)).eps for r in RATES]
         row["by_rate"] = [np.nanpercentile(values, [16, 50, 84]) for values in curve]
