@@ -14,11 +14,12 @@ from melotte.engine.settings import LocalSettings
 from melotte.engine.training import train
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
-from melotte.io.cluster_labels import ClusterLabels
+from melotte.io.cluster_labels import TYPICAL_SCATTER, ClusterLabels
 from melotte.parameters import Prior
 from melotte.systems.base import RowError
 from melotte.systems.open_cluster.labelled import augmented, label_lists
 from melotte.systems.open_cluster.settings import AugmentationSettings
+from melotte.systems.open_cluster.shifts import FEWEST_STARS
 from melotte.systems.registry import build_system, load_preset
 
 OVERRIDES = ("model.label_sources=[One, Other]", "model.ensemble=1")
@@ -78,6 +79,108 @@ def test_lists_without_labels_are_counted(system, mocks):
         label_lists(entries, labels, ("Nobody",), Prior(system.parameters), plain_name)
 
 
+def one_source(*named):
+    """Labels of the catalogue ``One``: (name, log_age) pairs."""
+    values = np.full((len(named), 1, 4), np.nan)
+    values[:, 0, 0] = [age for _, age in named]
+    return ClusterLabels(tuple(name for name, _ in named), ("One",), values)
+
+
+def ages_of(system, mocks, names, labels):
+    some = replace(mocks.select(torch.arange(len(names))).observation, ids=tuple(names))
+    result = label_lists([some], labels, ("One",), Prior(system.parameters), plain_name)
+    ages = result.batch.targets["labels"][:, 0, 0].tolist()
+    return dict(zip(result.ids, ages, strict=True)), result
+
+
+def test_the_exact_name_counts_first_and_spellings_of_one_cluster_are_merged(system, mocks):
+    labels = one_source(("NGC 5", 8.0), ("NGC_0005", np.nan), ("IC-1", np.nan), ("IC_01", 9.0))
+    ages, result = ages_of(system, mocks, ["NGC 5", "IC 1"], labels)
+    assert ages == {"NGC 5": 8.0, "IC 1": 9.0}
+    assert result.n_ambiguous == 0
+
+
+def test_numbers_tell_clusters_apart_whose_plain_names_agree(system, mocks):
+    labels = one_source(("ESO 92-05", 8.0), ("ESO 9-205", 9.0), ("ESO 12-3", 7.0))
+    names = ["ESO_092_05", "ESO_009_205", "eso9205", "ESO 1-23", "eso123"]
+    ages, result = ages_of(system, mocks, names, labels)
+    assert ages == {"ESO_092_05": 8.0, "ESO_009_205": 9.0, "eso123": 7.0}
+    assert (result.n_ambiguous, result.n_unlabelled) == (1, 2)
+    assert "without a label: 2 (1 of ambiguous name)" in result.lines()[0]
+
+
+def test_a_list_without_a_name_has_no_label(system, mocks):
+    assert ages_of(system, mocks, ["", "A"], one_source(("-", 8.0), ("A", 9.0)))[0] == {"A": 9.0}
+
+
+def test_groups_go_by_name_whatever_the_order_of_the_labels(system, mocks):
+    pairs = [("A 1", 8.0), ("B 2", 9.0), ("C 3", 7.0)]
+    names = ["B 2", "C_3", "A 1", "C 3"]
+    one, other = (
+        ages_of(system, mocks, names, one_source(*order))[1].batch for order in (pairs, pairs[::-1])
+    )
+    assert one.group.tolist() == other.group.tolist() == [1, 2, 0, 2]
+
+
+def test_labels_outside_the_prior_are_counted_and_all_of_them_refused(system, mocks):
+    few = mocks.select(torch.arange(10))
+    labels = labels_of(few, shift=0.0)
+    labels.values[0, 1, 2] = 400.0
+    result = system.label([named(few)], labels, plain_name)
+    assert result.counts["One"]["distance"] == (9, 1)
+    assert result.counts["One"]["metallicity"] == (0, 0)
+    assert "distance 9 (1 outside the prior)" in result.lines()[1]
+    labels.values[:, 1, 2] *= 1000
+    with pytest.raises(MelotteValueError, match=r"of One: no distance .* 0.03 to 15 kpc; they are"):
+        system.label([named(few)], labels, plain_name)
+
+
+def test_labels_of_one_catalogue_get_typical_noise(system, mocks):
+    few = mocks.select(torch.arange(10))
+    scatter = system.label([named(few)], labels_of(few), plain_name).batch.targets["label_scatter"]
+    assert scatter[3, 0].tolist() == pytest.approx(TYPICAL_SCATTER)
+
+
+def test_short_lists_keep_their_stars(system, mocks, generator):
+    batch = joined(system, mocks).batch
+    settings = AugmentationSettings(kept_stars=(0.0, 0.01), most_stars=10)
+    before = batch.observation.data["stars"].counts
+    after = augmented(batch, settings, generator).observation.data["stars"].counts
+    assert (after >= before.clamp(max=FEWEST_STARS)).all()
+    assert after[before > 40].float().mean() < FEWEST_STARS + 4
+
+
+def test_no_list_is_moved_out_of_the_prior(system, mocks):
+    batch = joined(system, mocks, shift=0.0).batch
+    settings = AugmentationSettings(
+        kept_stars=(1.0, 1.0),
+        most_stars=10_000,
+        error_share=0.0,
+        extinction_shift=3.0,
+        distance_shift=5.0,
+        label_noise=(0.0, 0.0, 0.0, 0.0),
+    )
+    prior = Prior(system.parameters)
+
+    def beyond(changed):
+        unit = prior.to_unit(changed.targets["labels"])
+        return ((unit < 0) | (unit > 1)).flatten(1).any(1)
+
+    free, kept = (
+        augmented(batch, settings, torch.Generator().manual_seed(3), limit)
+        for limit in (None, prior)
+    )
+    outside = beyond(free)
+    assert outside.sum() > 10
+    assert not beyond(kept).any()
+    still = torch.nan_to_num(kept.targets["labels"]) == torch.nan_to_num(batch.targets["labels"])
+    assert still[outside].all()
+    assert not still[~outside].all()
+    stars, unmoved = (one.observation.data["stars"] for one in (batch, kept))
+    row = int(torch.nonzero(outside)[0])
+    assert torch.equal(unmoved[row][:, 0], stars[row][:, 0])
+
+
 def test_augmentation_keeps_what_it_should(system, mocks, generator):
     batch = joined(system, mocks).batch
     settings = AugmentationSettings(
@@ -134,6 +237,7 @@ def test_moved_lists_take_their_labels_along(system, mocks):
     # The observed medians move by the labels' shift, up to the stars that leave the list.
     only_far = (dust == 0) & (modulus > 0.5)
     stars, moved = batch.observation.data["stars"], changed.observation.data["stars"]
+    assert only_far.sum() >= 10
     for i in torch.nonzero(only_far)[:10, 0].tolist():
         brightest = moved[i][:, 0].min() - stars[i][:, 0].min()
         assert brightest == pytest.approx(float(modulus[i]), abs=1e-3)

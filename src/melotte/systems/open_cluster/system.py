@@ -66,7 +66,7 @@ class OpenCluster:
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Change real, labelled lists as physics allows; see :mod:`.labelled`."""
-        return labelled.augmented(batch, self.data.augmentation, generator)
+        return labelled.augmented(batch, self.data.augmentation, generator, Prior(self.parameters))
 
     def constants(self, batch: Batch) -> dict[str, Any]:
         """Means and standard deviations of the features over mocks."""
