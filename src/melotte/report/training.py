@@ -50,8 +50,6 @@ def labelled_examples(
     joined = api.label_clusters(
         preset, list(members), labels, overrides=overrides, id_column=label_id, **options
     )
-    echo(
-        f"labelled clusters: {len(joined.batch)}; without a label: {joined.n_unlabelled}; "
-        f"not readable: {joined.n_rejected}"
-    )
+    for line in joined.lines():
+        echo(line)
     return joined.batch
