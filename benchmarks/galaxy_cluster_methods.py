@@ -26,6 +26,7 @@ from melotte.baselines.summary_regressors import SummaryRegressor
 from melotte.engine.inference import chunks, infer_posterior
 from melotte.engine.model_files import Model
 from melotte.systems.base import Observation
+from melotte.systems.registry import load_preset
 
 LEVELS = np.array([0.025, 0.16, 0.5, 0.84, 0.975])
 MIDDLE = 2
@@ -229,7 +230,8 @@ def network(
         train = catalogues.pure_train if pure else catalogues.train
         examples = None if unlimited else train.batch
         known = "" if examples is None else digest_of(train)
-        name = hashlib.sha256(repr((str(preset), settings, known)).encode()).hexdigest()[:16]
+        whole = load_preset(preset, settings).model_dump_json()
+        name = hashlib.sha256((whole + known).encode()).hexdigest()[:16]
         path = folder / f"{name}.safetensors"
         spent = path.with_suffix(".seconds")
         if not (path.exists() and spent.exists()):
@@ -282,6 +284,14 @@ FIXED = (
 )
 """Our network on a fixed set of clusters: galaxies are left out and velocities turned round anew
 in every pass."""
+
+RICHNESS = (
+    "model.richness=true",
+    "model.attention_seeds=8",
+    "model.width=96",
+    "model.features=96",
+)
+"""The network of the preset galaxy-cluster-richness."""
 
 METHODS: dict[str, Method] = {
     "msigma-pure": Method("M-sigma, true members", m_sigma("none", True), "M-sigma pure", True),
@@ -338,14 +348,14 @@ METHODS: dict[str, Method] = {
     ),
     "ours": Method("ours", network(PRESET, FIXED), network=True),
     "ours-richness": Method(
-        "ours, richness", network(PRESET, (*FIXED, "model.richness=true")), network=True
+        "ours, richness", network(PRESET, (*FIXED, *RICHNESS)), network=True
     ),
     "ours-unlimited": Method(
         "ours, unlimited mocks", network(PRESET, unlimited=True), unlimited=True, network=True
     ),
     "ours-unlimited-richness": Method(
         "ours, unlimited, richness",
-        network(PRESET, ("model.richness=true",), unlimited=True),
+        network(PRESET, RICHNESS, unlimited=True),
         unlimited=True,
         network=True,
     ),

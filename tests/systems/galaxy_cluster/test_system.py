@@ -192,4 +192,4 @@ def test_wrong_settings_are_one_line():
         load_preset("galaxy-cluster", ["data.augmentation.kept_galaxies=[0.0, 2.0]"])
     assert "\n" not in str(caught.value)
     with pytest.raises(MelotteValueError, match="multiple of attention_seeds"):
-        load_preset("galaxy-cluster", ["model.width=50"])
+        load_preset("galaxy-cluster-richness", ["model.width=50"])

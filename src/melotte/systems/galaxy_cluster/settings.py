@@ -128,7 +128,9 @@ class ModelSettings(Settings):
     stellar_masses : bool
         Tell it the galaxies' stellar masses, where a table has them.
     width, blocks, attention_seeds, features
-        Of :class:`~melotte.networks.sets.SetEncoder`.
+        Of :class:`~melotte.networks.sets.SetEncoder`. A network without ``richness`` pools by the
+        mean alone (``attention_seeds`` 0): attention can pick the fastest galaxy, and the fastest
+        of many is faster than that of few, so that it would lean on their number all the same.
     dropout : float
         Of the features that the head sees.
     membership_weight : float
@@ -141,7 +143,7 @@ class ModelSettings(Settings):
     stellar_masses: bool = False
     width: Annotated[int, Field(ge=8)] = 96
     blocks: Annotated[int, Field(ge=1)] = 2
-    attention_seeds: Annotated[int, Field(ge=0)] = 8
+    attention_seeds: Annotated[int, Field(ge=0)] = 0
     features: Annotated[int, Field(ge=8)] = 96
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     membership_weight: Annotated[float, Field(ge=0)] = 0.3
