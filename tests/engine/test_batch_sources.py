@@ -10,6 +10,7 @@ from melotte.engine.settings import LocalSettings, TrainingSettings
 from melotte.engine.training import train
 from melotte.errors import MelotteValueError
 from melotte.parameters import Prior
+from melotte.ragged import Ragged
 
 CPU = torch.device("cpu")
 SILENT = LocalSettings(progress="none")
@@ -146,13 +147,12 @@ def test_a_finished_run_gives_the_same_weights_again(tmp_path):
 
 def test_parts_train_at_their_own_rate(tmp_path):
     settings = TrainingSettings(batch_size=64, max_epochs=1, ema_decay=0, warmup_batches=0)
-    still = settings.model_copy(update={"rate_factors": {"layers": 0.0}, "weight_decay": 0.0})
     known = examples(64)
     start = train(
         LinearGaussian(), PRESET, settings, SILENT, tmp_path / "a.safetensors", examples=known
     )
     names = [name for name, _ in start.network.named_children()]
-    still = still.model_copy(update={"rate_factors": {names[0]: 0.0}})
+    still = settings.model_copy(update={"rate_factors": {names[0]: 0.0}, "weight_decay": 0.0})
     tuned = train(
         LinearGaussian(),
         PRESET,
@@ -169,6 +169,91 @@ def test_parts_train_at_their_own_rate(tmp_path):
     wrong = settings.model_copy(update={"rate_factors": {"nothing": 1.0}})
     with pytest.raises(MelotteValueError, match="has no part 'nothing'"):
         train(LinearGaussian(), PRESET, wrong, SILENT, tmp_path / "c.safetensors")
+
+
+def test_a_run_on_examples_goes_on_as_if_it_had_not_been_stopped(tmp_path):
+    known = examples(60)
+    settings = TrainingSettings(
+        batch_size=16, max_epochs=4, warmup_batches=1, ema_decay=0.9, validation_fraction=0.2
+    )
+    whole, pieces = tmp_path / "whole.safetensors", tmp_path / "pieces.safetensors"
+    straight = train(LinearGaussian(), PRESET, settings, SILENT, whole, examples=known)
+    steps = []
+    while not steps or steps[-1] < 12:
+        part = train(
+            LinearGaussian(), PRESET, settings, SILENT, pieces, examples=known, max_time=1e-9
+        )
+        steps.append(part.provenance["steps"])
+    assert steps == list(range(1, 13))
+    for name, value in straight.network.state_dict().items():
+        assert torch.equal(part.network.state_dict()[name], value)
+
+
+def test_the_digest_knows_groups_and_what_is_known():
+    known = examples(20)
+    others = (
+        replace(known, group=torch.arange(20) // 2),
+        replace(known, theta_known=torch.rand(20, 3, generator=torch.Generator()) < 0.5),
+        replace(known, theta=known.theta + 1e-4),
+    )
+    assert len({digest(one) for one in (known, *others)}) == 4
+    assert digest(examples(20)) == digest(known)
+
+
+def test_examples_that_teach_nothing_are_refused():
+    known = examples(20)
+    unknown = replace(
+        known,
+        theta=torch.full_like(known.theta, torch.nan),
+        theta_known=torch.zeros_like(known.theta_known),
+    )
+    with pytest.raises(MelotteValueError, match="none of the 20 examples has a known label"):
+        ExampleSource(LinearGaussian(), TrainingSettings(), unknown)
+    half = replace(unknown, theta_known=known.theta_known)
+    with pytest.raises(MelotteValueError, match=r"examples 0, 1, 2 and 17 more: a parameter"):
+        ExampleSource(LinearGaussian(), TrainingSettings(), half)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"patience": 3}, "training.patience 3 goes by"),
+        ({"schedule": "plateau"}, "training.schedule plateau goes by"),
+    ],
+)
+def test_nothing_goes_by_a_validation_that_is_not_made(changes, said):
+    unvalidated = TrainingSettings(validation_fraction=0, **changes)
+    with pytest.raises(MelotteValueError, match=said):
+        ExampleSource(LinearGaussian(), unvalidated, examples())
+    ExampleSource(LinearGaussian(), TrainingSettings(**changes), examples())
+
+
+def test_mocks_that_carry_other_fields_are_not_mixed_in():
+    known = examples(20)
+    extra = replace(known, targets={"labels": known.theta})
+    settings = TrainingSettings(batch_size=8, mock_share=0.5)
+    with pytest.raises(MelotteValueError, match=r"training.mock_share: .* has labels; set it to 0"):
+        ExampleSource(LinearGaussian(), settings, extra)
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("held_out", [False, True])
+def test_an_example_that_is_not_finite_is_named_and_leaves_no_folder(tmp_path, ragged, held_out):
+    system, known = LinearGaussian(ragged=ragged), examples(40, ragged=ragged)
+    settings = TrainingSettings(batch_size=16, max_epochs=2, validation_fraction=0.2)
+    row = int(split_groups(known.group, 0.2, settings.validation_seed)[int(held_out)][0])
+    x = known.observation.data["x"]
+    if ragged:
+        values = x.values.clone()
+        values[x.index == row] = torch.nan
+        x = Ragged(values, x.offsets)
+    else:
+        x = torch.where((torch.arange(40) == row)[:, None], torch.nan, x)
+    observation = replace(known.observation, data={"x": x}, ids=tuple(f"N {i}" for i in range(40)))
+    broken = replace(known, observation=observation)
+    with pytest.raises(MelotteValueError, match=rf"^example N {row}: an observation is not finite"):
+        train(system, PRESET, settings, SILENT, tmp_path / "m.safetensors", examples=broken)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_set_too_small_to_train_on_is_one_line():

@@ -252,6 +252,31 @@ def test_many_bad_steps_in_a_row_fail_with_the_reason(tmp_path):
         run(tmp_path / "model.safetensors", Broken(), max_bad_steps=3)
 
 
+def test_a_validation_loss_that_is_never_finite_fails_and_says_so(tmp_path, capsys):
+    class Blind(LinearGaussian):
+        def loss(self, outputs, batch):
+            terms = super().loss(outputs, batch)
+            if torch.is_grad_enabled():
+                return terms
+            return {name: term * float("nan") for name, term in terms.items()}
+
+    output = tmp_path / "model.safetensors"
+    for _ in range(2):
+        with pytest.raises(TrainingFailedError, match=r"validation loss was never finite, up to"):
+            run(output, Blind(), local=LocalSettings(progress="lines", device="cpu"))
+    assert not output.exists()
+    assert "validation loss nan (not finite)" in capsys.readouterr().err
+
+
+def test_a_set_up_that_fails_leaves_the_earlier_run_alone(tmp_path):
+    output = tmp_path / "model.safetensors"
+    run(output, max_time=1e-9)
+    with pytest.raises(MelotteValueError, match="no part 'nose'"):
+        run(output, resume="never", rate_factors={"nose": 0.5})
+    assert run(output).provenance["steps"] == 24
+    assert "resumed" in [entry["event"] for entry in log_of(output)]
+
+
 def test_patience_stops_a_training_that_gets_no_better(tmp_path):
     model = run(tmp_path / "model.safetensors", patience=2, learning_rate=1e-30, max_epochs=50)
     assert model.provenance["stopped"] == "early stopping"

@@ -8,7 +8,7 @@ anew each time it is seen (:meth:`augment` of the system), and mocks may be mixe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,6 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from melotte.engine.example_checks import (
+    check_inputs,
+    check_labels,
+    check_mixture,
+    check_unvalidated,
+    measured_constants,
+)
 from melotte.engine.mocks import MockStream, concatenate, draw_mocks, mock_batch
 from melotte.engine.random import Stream, keyed_generator
 from melotte.engine.settings import TrainingSettings
@@ -47,8 +54,17 @@ class BatchSource(Protocol):
         """Fixed batches that training never sees; may be none."""
         ...
 
-    def sample(self) -> Batch:
-        """A batch to measure the preparation constants on."""
+    @property
+    def validates(self) -> bool:
+        """Whether there are such."""
+        ...
+
+    def constants(self) -> dict[str, Any]:
+        """Preparation constants, as the system measures them."""
+        ...
+
+    def check(self, constants: Mapping[str, Any]) -> None:
+        """Refuse what cannot be trained on, once it is prepared."""
         ...
 
     def identity(self) -> dict[str, Any]:
@@ -69,6 +85,7 @@ class MockSource:
     system: System
     settings: TrainingSettings
     mock_share: float = 1.0
+    validates: bool = True
 
     def stream(
         self, start: int, device: torch.device, rank: int, world_size: int
@@ -97,8 +114,8 @@ class MockSource:
             stream=Stream.VALIDATION,
         )
 
-    def sample(self) -> Batch:
-        """Mocks of their own stream, on the CPU."""
+    def constants(self) -> dict[str, Any]:
+        """Measured on mocks of their own stream, on the CPU."""
         settings = self.settings
         batches = draw_mocks(
             self.system,
@@ -107,7 +124,10 @@ class MockSource:
             min(settings.batch_size, settings.constants_size),
             stream=Stream.CONSTANTS,
         )
-        return concatenate(batches)
+        return self.system.constants(concatenate(batches))
+
+    def check(self, constants: Mapping[str, Any]) -> None:
+        """Nothing: a mock that cannot be trained on costs a step."""
 
     def identity(self) -> dict[str, Any]:
         """Nothing: the settings say it all."""
@@ -129,12 +149,15 @@ class ExampleSource:
     Raises
     ------
     MelotteValueError
-        When no example is left to train on.
+        When no example is left to train on or none has a label, mocks that are to be mixed in
+        carry other fields, or settings go by a validation that there is none of.
     """
 
     def __init__(self, system: System, settings: TrainingSettings, examples: Batch) -> None:
         self.system = system
         self.examples = examples
+        check_labels(examples)
+        check_unvalidated(settings)
         training, held_out = split_groups(
             examples.group, settings.validation_fraction, settings.validation_seed
         )
@@ -153,6 +176,8 @@ class ExampleSource:
             )
         self.n_mocks = settings.batch_size - per_batch
         self.mock_share = self.n_mocks / settings.batch_size
+        if self.n_mocks:
+            check_mixture(examples, mock_batch(system, 1, settings.seed, 0))
         n_batches = -(-len(training) // per_batch)
         self.settings = settings.model_copy(update={"n_batches": n_batches, "total_mocks": None})
 
@@ -194,12 +219,21 @@ class ExampleSource:
             if len(part)
         ]
 
-    def sample(self) -> Batch:
-        """All training examples, augmented once: constants are of what training sees."""
-        augment = getattr(self.system, "augment", None)
-        if augment is None:
-            return self.training
-        return augment(self.training, keyed_generator(self.settings.seed, Stream.CONSTANTS))
+    @property
+    def validates(self) -> bool:
+        """Whether examples are held out."""
+        return len(self.held_out) > 0
+
+    def constants(self) -> dict[str, Any]:
+        """Measured on all training examples, augmented once: on what training sees."""
+        seen, augment = self.training, getattr(self.system, "augment", None)
+        if augment is not None:
+            seen = augment(seen, keyed_generator(self.settings.seed, Stream.CONSTANTS))
+        return measured_constants(self.system, seen)
+
+    def check(self, constants: Mapping[str, Any]) -> None:
+        """Refuse examples that are not finite."""
+        check_inputs(self.system, constants, self.examples, self.settings.batch_size)
 
     def identity(self) -> dict[str, Any]:
         """A digest of the examples."""
@@ -253,9 +287,10 @@ def split_groups(group: Tensor, fraction: float, seed: int) -> tuple[Tensor, Ten
 
 
 def digest(batch: Batch) -> str:
-    """SHA-256 of the observations and labels of a batch."""
+    """SHA-256 of the observations, labels and groups of a batch."""
     state = hashlib.sha256()
     fields = dict(batch.observation.data) | {"theta": batch.theta, "weight": batch.weight}
+    fields |= {"theta_known": batch.theta_known, "group": batch.group}
     fields |= {f"targets.{name}": value for name, value in batch.targets.items()}
     for name, value in sorted(fields.items()):
         state.update(name.encode())

@@ -88,9 +88,12 @@ class TrainingRun:
         )
         self.state = TrainingState()
         checkpoint = self._checkpoint(resume)
-        if self.leads:
-            self.folder.create(afresh=checkpoint is None)
         self._set_up(checkpoint)
+        if self.leads:
+            # Only now: what cannot be set up leaves no folder, and an earlier run as it was.
+            self.folder.create(afresh=checkpoint is None)
+            if checkpoint is not None:
+                self.folder.log({"event": "resumed", "step": self.state.step})
         self.progress = Progress(
             settings.n_steps,
             "training",
@@ -167,11 +170,11 @@ class TrainingRun:
         if checkpoint is None and self.start is not None:
             self.constants = self.start.constants
         elif checkpoint is None:
-            measured = self.system.constants(self.source.sample())
-            self.constants = plain_json(measured, "constants")
+            self.constants = plain_json(self.source.constants(), "constants")
         else:
             self.constants = checkpoint["constants"]
             self.state.copy_from(checkpoint["state"])
+        self.source.check(self.constants)
         with seeded_globally(settings.seed, Stream.INITIAL_WEIGHTS, 0):
             self.network = self.system.network(self.constants)
         if checkpoint is None and self.start is not None:
@@ -189,8 +192,6 @@ class TrainingRun:
             if self.average is not None:
                 self.average.network.load_state_dict(checkpoint["average"])
             self.best, self.optimizer_state = checkpoint["best"], checkpoint["optimizer"]
-            if self.leads:
-                self.folder.log({"event": "resumed", "step": self.state.step})
 
     def _after_step(self, run: Optimisation) -> None:
         state, settings = self.state, self.settings
@@ -213,7 +214,8 @@ class TrainingRun:
     def _end_epoch(self, run: Optimisation) -> None:
         state, settings = self.state, self.settings
         measured = run.measure()
-        if measured["loss"] < state.best_loss:
+        finite = math.isfinite(measured["loss"])
+        if finite and measured["loss"] < state.best_loss:
             state.best_loss, state.best_step = measured["loss"], state.step
             state.epochs_since_best = state.epochs_since_drop = 0
             self.best = _on_cpu(run.kept)
@@ -229,7 +231,7 @@ class TrainingRun:
         if not self.leads:
             return
         epoch = -(-state.step // settings.n_batches)
-        validated = measured["loss"] if math.isfinite(measured["loss"]) else None
+        validated = measured["loss"] if finite else None
         rate = run.optimizer.param_groups[0]["lr"] if run.optimizer is not None else None
         entry = {
             "event": "epoch",
@@ -247,7 +249,8 @@ class TrainingRun:
         self.folder.log(entry)
         self.progress.say(
             f"epoch {epoch}: training loss {loss:.4f}"
-            + ("" if validated is None else f", validation loss {validated:.4f}")
+            + (f", validation loss {measured['loss']:.4f}" if self.source.validates else "")
+            + (" (not finite)" if self.source.validates and not finite else "")
             + (" (best)" if entry["best"] else "")
         )
         if self.writer is not None:
@@ -296,7 +299,8 @@ class TrainingRun:
             raise TrainingFailedError(
                 f"the gradient was not finite for {allowed} steps in a row, up to step "
                 f"{state.step} ({state.skipped} skipped in all): lower training.learning_rate "
-                f"({self.settings.learning_rate:g}) or look for NaN in the mocks"
+                f"({self.settings.learning_rate:g}) or look for NaN in the "
+                + ("mocks" if isinstance(self.source, MockSource) else "examples")
             )
         if self.leads and (state.skipped & (state.skipped - 1)) == 0:
             self.folder.log({"event": "skipped", "step": state.step, "skipped": state.skipped})
@@ -321,7 +325,7 @@ class TrainingRun:
             # Not into the state: the run that goes on must not know of this extra look.
             if run.validation is not None and self.state.step % self.settings.n_batches:
                 measured = run.validation.measure(run.kept)
-                if not measured["loss"] >= self.state.best_loss:
+                if self.best is None or measured["loss"] < self.state.best_loss:
                     return _on_cpu(run.kept)
         return self._kept()
 
@@ -329,6 +333,11 @@ class TrainingRun:
         """The best weights, or the last of the network that is kept; of a finished run too."""
         if self.best is not None:
             return self.best
+        if self.source.validates and self.state.step >= self.settings.n_batches:
+            raise TrainingFailedError(
+                f"the validation loss was never finite, up to step {self.state.step}: lower "
+                f"training.learning_rate ({self.settings.learning_rate:g})"
+            )
         return _on_cpu(self.network if self.average is None else self.average.network)
 
     def _model(self, weights: dict[str, Tensor], finish: Callable[[Model], Model] | None) -> Model:

@@ -153,7 +153,7 @@ def label_lists(
     plain = [match(name) for name in ids]
     number = {name: i for i, name in enumerate(sorted(set(plain)))}
     batch = Batch(
-        Observation(_joined(observations) | {"labels_known": torch.isfinite(found)}),
+        Observation(_joined(observations) | {"labels_known": torch.isfinite(found)}, tuple(ids)),
         torch.full((n, len(prior)), torch.nan),
         torch.zeros(n, len(prior), dtype=torch.bool),
         {"labels": found, "label_scatter": scatter.expand(n, -1, -1).clone()},
