@@ -1,6 +1,8 @@
-"""Devices by name."""
+"""Devices by name, and how a training is placed on them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
@@ -35,3 +37,24 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return device.type
+
+
+def placement(device: torch.device, n_devices: int) -> dict[str, Any]:
+    """Arguments that make a Lightning trainer train on a device, or on several of its kind.
+
+    Parameters
+    ----------
+    device : torch.device
+    n_devices : int, > 0
+    """
+    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
+    if n_devices > 1:
+        return {"accelerator": accelerator, "devices": n_devices, "strategy": "ddp"}
+    from pytorch_lightning.plugins.environments import LightningEnvironment
+
+    return {
+        "accelerator": accelerator,
+        "devices": [device.index or 0] if device.type == "cuda" else 1,
+        # One process is one process, also inside a batch job of several tasks.
+        "plugins": [LightningEnvironment()],
+    }

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from melotte.engine.batch_sources import ExampleSource, MockSource
-from melotte.engine.devices import device_name, resolved_device
+from melotte.engine.devices import device_name, placement, resolved_device
 from melotte.engine.interruptions import Interruptions
 from melotte.engine.json_values import plain_json
 from melotte.engine.model_files import Model, library_versions, save_model
@@ -131,7 +131,7 @@ class TrainingRun:
                 if self.local.tensorboard and self.leads:
                     self.writer = _summary_writer(self.folder.path / "tensorboard")
                 trainer = pl.Trainer(
-                    **_placement(self.device, self.local.devices),
+                    **placement(self.device, self.local.devices),
                     precision="bf16-mixed" if self._wants_bf16() else "32-true",
                     max_steps=remaining,
                     max_epochs=-1,
@@ -379,20 +379,6 @@ class TrainingRun:
         if self.settings.precision == "auto":
             return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         return self.settings.precision == "bf16"
-
-
-def _placement(device: torch.device, n_devices: int) -> dict[str, Any]:
-    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
-    if n_devices > 1:
-        return {"accelerator": accelerator, "devices": n_devices, "strategy": "ddp"}
-    from pytorch_lightning.plugins.environments import LightningEnvironment
-
-    return {
-        "accelerator": accelerator,
-        "devices": [device.index or 0] if device.type == "cuda" else 1,
-        # One process is one process, also inside a batch job of several tasks.
-        "plugins": [LightningEnvironment()],
-    }
 
 
 def _on_cpu(network: nn.Module) -> dict[str, Tensor]:
