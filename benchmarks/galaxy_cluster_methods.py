@@ -285,12 +285,7 @@ FIXED = (
 """Our network on a fixed set of clusters: galaxies are left out and velocities turned round anew
 in every pass."""
 
-RICHNESS = (
-    "model.richness=true",
-    "model.attention_seeds=8",
-    "model.width=96",
-    "model.features=96",
-)
+RICHNESS = ("model.richness=true", "model.sharpness=8.0")
 """The network of the preset galaxy-cluster-richness."""
 
 METHODS: dict[str, Method] = {
@@ -347,11 +342,15 @@ METHODS: dict[str, Method] = {
         regressor(lambda seed: SummaryRegressor("boosting", richness=True, seed=seed)),
     ),
     "ours": Method("ours", network(PRESET, FIXED), network=True),
-    "ours-richness": Method(
-        "ours, richness", network(PRESET, (*FIXED, *RICHNESS)), network=True
-    ),
+    "ours-richness": Method("ours, richness", network(PRESET, (*FIXED, *RICHNESS)), network=True),
     "ours-unlimited": Method(
         "ours, unlimited mocks", network(PRESET, unlimited=True), unlimited=True, network=True
+    ),
+    "ours-sharp": Method(
+        "ours, unlimited, sharp attention",
+        network(PRESET, ("model.sharpness=8.0",), unlimited=True),
+        unlimited=True,
+        network=True,
     ),
     "ours-unlimited-richness": Method(
         "ours, unlimited, richness",

@@ -52,7 +52,7 @@ SLOW_TEST, SLOW_ROBUST = 1000, 150
 RESAMPLES = 200
 SIZES = (500, 1000, 2000, 3500)
 SIZE_METHODS = ("sdm2d", "fast2d", "cnn1d", "cnn2d", "boosting", "ours")
-FOLD_METHODS = ("msigma", "fast2d", "ridge", "boosting", "cnn1d", "cnn2d")
+FOLD_METHODS = ("msigma", "ridge", "boosting", "cnn1d", "cnn1d-nopool", "cnn2d", "cnn2d-nopool")
 SURVEY_METHODS = (
     "msigma",
     "msigma-clean",

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from melotte.ragged import Ragged
 
 LARGEST_LOGIT = 8.0
-"""Attention logits are bounded smoothly, so that weights need no pass for their maximum."""
+"""Attention logits are bounded smoothly, so that weights need no pass for their maximum; by this
+much unless a network asks for less."""
 
 
 class SetEncoder(nn.Module):
@@ -39,6 +40,9 @@ class SetEncoder(nn.Module):
         Attention weights an element has in each pooling; 0 pools by the mean alone.
     features : int
         Features that come out.
+    sharpness : float, > 0
+        Largest attention logit. Sharp attention finds the extremes of a set, and through them how
+        many elements it has; with a small bound, pooling stays an average of many.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class SetEncoder(nn.Module):
         blocks: int = 3,
         attention_seeds: int = 8,
         features: int = 128,
+        sharpness: float = LARGEST_LOGIT,
     ) -> None:
         super().__init__()
         self.element = nn.Sequential(
@@ -57,7 +62,9 @@ class SetEncoder(nn.Module):
         self.context = nn.Sequential(
             nn.Linear(n_context, width), nn.GELU(), nn.Linear(width, width)
         )
-        self.blocks = nn.ModuleList(SetBlock(width, attention_seeds) for _ in range(blocks))
+        self.blocks = nn.ModuleList(
+            SetBlock(width, attention_seeds, sharpness) for _ in range(blocks)
+        )
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, features), nn.GELU())
 
     def forward(self, elements: Ragged, context: Tensor) -> Tensor:
@@ -91,9 +98,10 @@ class SetEncoder(nn.Module):
 class SetBlock(nn.Module):
     """One round: elements are updated in the light of their set, then pooled into its summary."""
 
-    def __init__(self, width: int, attention_seeds: int) -> None:
+    def __init__(self, width: int, attention_seeds: int, sharpness: float = LARGEST_LOGIT) -> None:
         super().__init__()
         self.seeds = attention_seeds
+        self.sharpness = sharpness
         self.norm = nn.LayerNorm(width)
         self.modulate = nn.Linear(width, 2 * width)
         self.update = _two_layers(width, width, width)
@@ -118,7 +126,7 @@ class SetBlock(nn.Module):
     def _attend(self, hidden: Tensor, index: Tensor, n_sets: int) -> Tensor:
         assert self.logits is not None
         assert self.value is not None
-        logits = LARGEST_LOGIT * torch.tanh(self.logits(hidden).float() / LARGEST_LOGIT)
+        logits = self.sharpness * torch.tanh(self.logits(hidden).float() / self.sharpness)
         weight = logits.exp()
         total = weight.new_zeros(n_sets, self.seeds).index_add(0, index, weight)
         weight = weight / total.index_select(0, index)

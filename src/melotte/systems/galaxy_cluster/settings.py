@@ -127,10 +127,10 @@ class ModelSettings(Settings):
         and mass.
     stellar_masses : bool
         Tell it the galaxies' stellar masses, where a table has them.
-    width, blocks, attention_seeds, features
-        Of :class:`~melotte.networks.sets.SetEncoder`. A network without ``richness`` pools by the
-        mean alone (``attention_seeds`` 0): attention can pick the fastest galaxy, and the fastest
-        of many is faster than that of few, so that it would lean on their number all the same.
+    width, blocks, attention_seeds, features, sharpness
+        Of :class:`~melotte.networks.sets.SetEncoder`. Sharp attention can pick the fastest galaxy,
+        and the fastest of many is faster than that of few: without ``richness`` it is bounded, or
+        the mass would lean on the number of galaxies all the same.
     dropout : float
         Of the features that the head sees.
     membership_weight : float
@@ -143,8 +143,9 @@ class ModelSettings(Settings):
     stellar_masses: bool = False
     width: Annotated[int, Field(ge=8)] = 96
     blocks: Annotated[int, Field(ge=1)] = 2
-    attention_seeds: Annotated[int, Field(ge=0)] = 0
+    attention_seeds: Annotated[int, Field(ge=0)] = 8
     features: Annotated[int, Field(ge=8)] = 96
+    sharpness: Annotated[float, Field(gt=0, le=8)] = 8.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     membership_weight: Annotated[float, Field(ge=0)] = 0.3
     head: Literal["point", "grid", "flow", "mixture", "autoregressive"] = "autoregressive"

@@ -160,6 +160,7 @@ class GalaxyNetwork(nn.Module):
             blocks=settings.blocks,
             attention_seeds=settings.attention_seeds,
             features=settings.features,
+            sharpness=settings.sharpness,
         )
         self.dropout = nn.Dropout(settings.dropout)
         self.head = build_head(settings.head, settings.features, 1, **settings.head_settings)
