@@ -253,6 +253,11 @@ def test_train_on_labelled_clusters(members, tmp_path, capsys):
         (("--members", "m.csv"), "--members and --labels go together"),
         (("--labels", "l.csv"), "--members and --labels go together"),
         (("--members", "m.csv", "--bank", "b.h5"), "exclude each other"),
+        (("--group-by", "Cluster"), "--group-by goes with --members and --labels"),
+        (("--column", "g=G"), "--column goes with --members and --labels"),
+        (("--bank", "b.h5", "--release", "DR2"), "--release goes with --members"),
+        (("--label-id", "Name"), "--label-id goes with --members and --labels"),
+        (("--min-probability", "0.5"), "--min-probability goes with --members and --labels"),
     ],
 )
 def test_train_says_what_goes_together(words, message, tmp_path, capsys):
@@ -263,7 +268,7 @@ def test_train_says_what_goes_together(words, message, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("quickly_judged")
-def test_train_on_a_bank(tmp_path):
+def test_train_on_a_bank(tmp_path, capsys):
     bank = tmp_path / "bank.h5"
     sizes = ("data.max_stars=32", "data.members=[10, 60]")
     assert run("simulate", "open-cluster", *sizes, "-n", 48, "-o", bank, "--seed", 3) == 0
@@ -273,6 +278,31 @@ def test_train_on_a_bank(tmp_path):
     provenance = melotte.load(path, device="cpu").provenance
     assert provenance["examples"]["n"] == 48
     assert provenance["mocks"] == 0
+    assert "note: " not in capsys.readouterr().err
+    other = (*tiny, *sizes, "data.dr2=1.0", "--bank", bank, "-o", tmp_path / "other.safetensors")
+    assert run("train", "open-cluster", *other) == 0
+    assert "was drawn with data.dr2 0.3, not 1.0: the model is" in capsys.readouterr().err
+    narrow = (*tiny, *sizes, "data.prior.distance=[0.03, 5.0]", "--bank", bank)
+    assert run("train", "open-cluster", *narrow, "-o", tmp_path / "narrow.safetensors") == 2
+    assert "another prior: distance has high 15.0, not 5.0" in capsys.readouterr().err
+    assert not (tmp_path / "narrow.safetensors.run").exists()
+
+
+def test_train_takes_labelled_lists_as_they_are_joined(monkeypatch, members, tmp_path):
+    from melotte.engine import training
+
+    members, _ = members
+    names = list(dict.fromkeys(Table.read(members)["Cluster"]))
+    labels = Table({"Cluster": names, "AgeNN": np.linspace(7.0, 9.5, len(names))})
+    labels.meta["name"] = "labels"
+    joined = melotte.api.label_clusters(
+        "open-cluster-catalogues", members, labels, group_by="Cluster"
+    )
+    seen = []
+    monkeypatch.setattr(training, "train", lambda *words, **given: seen.append(given["examples"]))
+    for examples in (joined, joined.batch):
+        melotte.train("open-cluster-catalogues", tmp_path / "m.safetensors", examples=examples)
+    assert seen == [joined.batch, joined.batch]
 
 
 def test_values_as_a_catalogue_and_as_all(model, members, tmp_path, capsys):

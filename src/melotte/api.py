@@ -204,7 +204,7 @@ def train(
     device: str = "auto",
     progress: bool | None = None,
     start: str | Path | None = None,
-    examples: Batch | Paths | None = None,
+    examples: Batch | LabelledLists | Paths | None = None,
 ) -> Model:
     """Train a preset's network and write the model.
 
@@ -222,13 +222,23 @@ def train(
     device : str
     progress : bool, optional
     start : path or shipped name, optional
-        Begin from the weights of this model.
-    examples : Batch, or path or paths of a bank, optional
-        Train on these; :func:`label_clusters` makes them of real clusters.
+        Begin from the weights of this model, of the same system and prior.
+    examples : LabelledLists or Batch, or path or paths of a bank, optional
+        Train on these; :func:`label_clusters` makes the first of real clusters.
 
     Returns
     -------
     Model
+
+    Raises
+    ------
+    MelotteValueError, MelotteFileError
+        When settings, start, examples and checkpoint do not go together, or cannot be read.
+
+    Warns
+    -----
+    BankWarning
+        When the bank was drawn with other settings ``data`` than the preset's.
     """
     from melotte.engine.finishing import finish_model
     from melotte.engine.training import train as run_training
@@ -238,15 +248,19 @@ def train(
     system = build_system(settings)
     if Path(output).suffix != ".safetensors":
         raise MelotteValueError(f"output {str(output)!r}: a model file ends in .safetensors")
-    known = cast("Batch | None", examples)
+    content = settings.model_dump(mode="json")
+    known = cast("Batch | None", getattr(examples, "batch", examples))
     if isinstance(examples, str | Path | Sequence):
         from melotte.engine.banks import BankReader
 
         with BankReader(_listed(examples), system=system) as reader:
+            sections = ("name", "system", "data", "model")
+            drawn = build_system({key: reader.preset[key] for key in sections})
+            reader.check_training(system, _data_settings(system), _data_settings(drawn))
             known = reader.rows(0, len(reader))
     return run_training(
         system,
-        settings.model_dump(mode="json"),
+        content,
         settings.training,
         settings.local,
         Path(output),
@@ -258,6 +272,12 @@ def train(
         start=None if start is None else load(start, "cpu"),
         examples=known,
     )
+
+
+def _data_settings(system: System) -> dict[str, Any]:
+    """Settings of what a system simulates, defaults filled in; none where it keeps none."""
+    settings = getattr(system, "data", None)
+    return {} if settings is None else settings.model_dump(mode="json")
 
 
 def label_clusters(
@@ -293,7 +313,7 @@ def label_clusters(
     Returns
     -------
     LabelledLists
-        Its ``batch`` is what :func:`train` takes as ``examples``.
+        What :func:`train` takes as ``examples``; ``lines()`` says what was joined.
 
     Raises
     ------

@@ -119,10 +119,20 @@ def train(
 ) -> None:
     """Train a preset's network on mocks made on the fly, on a bank, or on labelled clusters."""
     from melotte.api import train as run
-    from melotte.report.training import labelled_examples
+    from melotte.report.training import labelled_examples, notes_shown
 
     if bank and (members or labels):
         raise typer.BadParameter("--bank and --members exclude each other")
+    of_tables = {
+        "--label-id": label_id,
+        "--group-by": group_by,
+        "--column": column or None,
+        "--release": release,
+        "--min-probability": min_probability,
+    }
+    given = [name for name, value in of_tables.items() if value is not None]
+    if given and not (members or labels):
+        raise typer.BadParameter(f"{given[0]} goes with --members and --labels; neither is given")
     examples = bank
     if members or labels:
         examples = labelled_examples(
@@ -140,16 +150,17 @@ def train(
             typer.echo,
         )
 
-    run(
-        preset,
-        output,
-        overrides=overrides or (),
-        resume=resume,
-        max_time=max_time,
-        device=device,
-        start=start,
-        examples=examples,
-    )
+    with notes_shown(lambda line: typer.echo(line, err=True)):
+        run(
+            preset,
+            output,
+            overrides=overrides or (),
+            resume=resume,
+            max_time=max_time,
+            device=device,
+            start=start,
+            examples=examples,
+        )
     typer.echo(f"model: {output}")
 
 

@@ -6,7 +6,8 @@ import bisect
 import glob
 import json
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,11 @@ from melotte.systems.base import Batch, System
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _MOST_OPEN = 32
+_NOT_OF_MOCKS = "augmentation"
+
+
+class BankWarning(UserWarning):
+    """A bank was drawn under other settings than those it is used with."""
 
 
 class BankReader:
@@ -186,6 +192,50 @@ class BankReader:
         if whole and following * last.batch_size < last.n_total:
             raise MelotteFileError(
                 f"{self.paths[-1]}: shard {last.task} of {last.of}; the next is missing"
+            )
+
+    def check_training(
+        self, system: System, ours: Mapping[str, Any], theirs: Mapping[str, Any]
+    ) -> None:
+        """See that a network of a system can be trained on the bank.
+
+        Parameters
+        ----------
+        system : System
+        ours, theirs : mapping
+            Settings ``data`` of the system and of the one that drew the bank, defaults filled in.
+
+        Raises
+        ------
+        MelotteValueError
+            When the bank's prior is another: the posterior would be that of the bank's prior, in
+            the coordinates of another.
+
+        Warns
+        -----
+        BankWarning
+            When other settings of the section differ.
+        """
+        for one, drawn in zip(system.parameters, self.parameters, strict=True):
+            now, then = one.as_json(), drawn.as_json()
+            differing = [name for name in now if name != "description" and now[name] != then[name]]
+            if differing:
+                listed = ", ".join(f"{name} {then[name]}, not {now[name]}" for name in differing)
+                raise MelotteValueError(
+                    f"{self.paths[0]}: a bank of another prior: {one.name} has {listed}; train "
+                    "with the settings data.prior of the bank"
+                )
+        changed = [
+            f"data.{name} {theirs[name]}, not {value}"
+            for name, value in ours.items()
+            if name in theirs and name != _NOT_OF_MOCKS and theirs[name] != value
+        ]
+        if changed:
+            warnings.warn(
+                f"{self.paths[0]} was drawn with {'; '.join(changed)}: the model is trained on "
+                "those, and its metrics and domain check come of mocks of these",
+                BankWarning,
+                stacklevel=2,
             )
 
     def _check_parameters(self, system: System) -> None:

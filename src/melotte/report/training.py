@@ -1,8 +1,10 @@
-"""The ``train`` command on real clusters: what is joined, and what is said of it."""
+"""What the ``train`` command says: of the real clusters that are joined, and of banks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,31 @@ from melotte.errors import MelotteValueError
 
 if TYPE_CHECKING:
     from melotte.systems.base import Batch
+
+
+@contextmanager
+def notes_shown(echo: Callable[[str], None]) -> Iterator[None]:
+    """Show warnings of banks as lines for a person, each once.
+
+    Parameters
+    ----------
+    echo : callable
+        Takes a line.
+    """
+    from melotte.engine.bank_reading import BankWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", BankWarning)
+        shown = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, BankWarning):
+                echo(f"note: {message}")
+            else:
+                shown(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def labelled_examples(
