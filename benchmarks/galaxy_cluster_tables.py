@@ -27,8 +27,10 @@ skewness, kurtosis, bias of the abundance, then median and 16-84 range of eps_r 
 to 0.8: on another simulation, with which no number here may be compared as better or worse."""
 
 
-def show(rows: dict[str, dict[str, Any]], n_train: int, n_test: int, seed: int) -> None:
-    """Print both tables."""
+def show(
+    rows: dict[str, dict[str, Any]], n_train: int, n_test: int, seed: int, beside: bool = True
+) -> None:
+    """Print both tables; ``beside`` the published numbers, for mocks of that selection."""
     print(
         f"\n{n_train} training clusters, {n_test} test clusters at least, "
         f"seed {seed}, CPU, {torch.get_num_threads()} thread\n"
@@ -47,7 +49,7 @@ def show(rows: dict[str, dict[str, Any]], n_train: int, n_test: int, seed: int) 
             f"{row['edgeworth']:8.3f}{coverage}{fit if fit is not None else float('nan'):8.1f}"
             f"{row['seconds_per_cluster'] * 1e3:7.2f}{row['n_test']:6d}"
         )
-        published = PUBLISHED.get(METHODS[name].published)
+        published = PUBLISHED.get(METHODS[name].published) if beside else None
         if published:
             median, high, low, std, skewness, kurtosis, bias = published[:7]
             print(
@@ -62,7 +64,7 @@ def show(rows: dict[str, dict[str, Any]], n_train: int, n_test: int, seed: int) 
     )
     for name, row in rows.items():
         one, told = row["robustness"], row.get("robustness_told")
-        published = PUBLISHED.get(METHODS[name].published)
+        published = PUBLISHED.get(METHODS[name].published) if beside else None
         print(
             f"{row['title']:34s}{one['median']:8.3f}{one['width']:9.3f}{one['errors']['width']:9.4f}"
             f"{one['single_median']:9.3f}{one['single_width']:9.3f}"

@@ -330,7 +330,7 @@ def main() -> None:
         )
         for name in names
     }
-    show(rows, budget.n_train, budget.n_test, options.seed)
+    show(rows, budget.n_train, budget.n_test, options.seed, beside=not survey)
     document: dict[str, Any] = {"seed": options.seed, "budget": budget.__dict__, "rows": rows}
     if options.sizes:
         document["sizes"] = by_size(catalogues, options.seed, folder, budget)
