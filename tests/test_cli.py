@@ -15,6 +15,7 @@ import melotte
 from melotte.api import shipped_models
 from melotte.cli import main
 from melotte.engine.mocks import concatenate, draw_mocks
+from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.ragged import Ragged
 
@@ -320,6 +321,77 @@ def test_values_as_a_catalogue_and_as_all(model, members, tmp_path, capsys):
     assert run("infer", "open-cluster", members, "-o", tmp_path / "x.ecsv", "--as", "MWSC") == 2
     assert "does not know 'MWSC'" in capsys.readouterr().err
     assert not (tmp_path / "x.ecsv").exists()
+
+
+@pytest.fixture(scope="module")
+def two_members(members, tmp_path_factory):
+    """Two of the lists, and a table of literature values of both."""
+    table = Table.read(members[0])
+    names = list(dict.fromkeys(table["Cluster"]))[:2]
+    folder = tmp_path_factory.mktemp("two")
+    table[np.isin(table["Cluster"], names)].write(folder / "members.ecsv")
+    Table({"id": names, "log_age": [8.0, 8.5]}).write(folder / "literature.csv")
+    return folder / "members.ecsv", folder / "literature.csv", names
+
+
+def test_figures_samples_and_comparison_keep_sources_apart(
+    model, two_members, tmp_path, monkeypatch, capsys
+):
+    members, literature, names = two_members
+    figures, samples = tmp_path / "figures", tmp_path / "samples.h5"
+    monkeypatch.setattr("melotte.report.object_figures.RESOLUTION", 20)
+    words = (
+        *("--as", "all", "--figures", figures, "--compare", literature),
+        *("--samples", 4, "--samples-file", samples),
+    )
+    assert run("infer", "open-cluster", members, "-o", tmp_path / "all.ecsv", *words) == 0
+    said = capsys.readouterr().out
+    sources = ["simulation", *model.system.model.label_sources]
+    for source in sources:
+        assert f"values as {source}: 2 objects in common" in said
+    assert said.count("log_age: ours - theirs") == len(sources)
+    with h5py.File(samples) as file:
+        assert file["values_as"].asstr()[:].tolist() == [one for one in sources for _ in names]
+        assert file["id"].asstr()[:].tolist() == names * len(sources)
+    written = sorted(one.name for one in figures.iterdir())
+    stem = names[0].replace(" ", "_")
+    assert f"{stem}_as_CG20_corner.png" in written
+    assert f"{stem}_as_CG20_diagram.png" not in written
+    assert f"{stem}_as_simulation_diagram.png" in written
+    assert len([name for name in written if name.endswith("_corner.png")]) == 2 * len(sources)
+    assert f"figures: {2 * len(sources)} in" in said
+
+
+def test_a_prior_is_the_simulations_alone(two_members, tmp_path, capsys):
+    members, _, _ = two_members
+    prior = tmp_path / "prior.yaml"
+    prior.write_text("log_age: {mean: 8.0, sd: 0.3}\n")
+    output = tmp_path / "out.ecsv"
+    for source in ("CG20", "all"):
+        words = ("--as", source, "--prior", prior, "-o", output)
+        assert run("infer", "open-cluster", members, *words) == 2
+        assert f"a prior cannot be applied to values as {source}" in capsys.readouterr().err
+        with pytest.raises(MelotteValueError, match="prior cannot be applied"):
+            melotte.infer("open-cluster", members, values_as=source, prior=prior)
+    assert not output.exists()
+    model = melotte.load("open-cluster", device="cpu")
+    entries = model.system.read(members, {"values_as": "CG20"})
+    with pytest.raises(MelotteValueError, match="prior cannot be applied"):
+        melotte.api.infer_observations(model, entries, prior=prior)
+    words = ("--as", "Simulation", "--prior", prior, "-o", output)
+    assert run("infer", "open-cluster", members, *words) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "own"), [("values_as=CG20", "--as"), ("source_id=true", "--stars")]
+)
+def test_options_of_the_command_are_not_given_to_the_reader(
+    two_members, option, own, tmp_path, capsys
+):
+    words = ("-o", tmp_path / "out.ecsv", "--stars", tmp_path / "stars.ecsv", "--option", option)
+    assert run("infer", "open-cluster", two_members[0], *words) == 2
+    assert f"--option {option.split('=')[0]}: give {own} in its place" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

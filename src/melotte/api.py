@@ -376,7 +376,7 @@ def infer(
         Posterior samples to keep of every object; 0 keeps none.
     seed : int
     prior : path, optional
-        YAML file of per-parameter priors to reweight by.
+        YAML file of per-parameter priors to reweight by; not with values as a catalogue's.
     progress : bool, optional
 
     Returns
@@ -396,6 +396,10 @@ def infer(
     if values_as is not None:
         asked["values_as"] = values_as
     asked |= options or {}
+    if prior is not None:
+        from melotte.engine.inference import refuse_prior
+
+        refuse_prior(asked.get("values_as"))
     return infer_observations(
         model,
         model.system.read(sources, asked),
@@ -494,8 +498,8 @@ def compare(result: Any, literature: str | Path) -> Table:
     Returns
     -------
     astropy Table
-        ``id`` and, for each parameter in both: ``NAME_50``, ``NAME_literature`` and
-        ``NAME_difference`` (ours minus theirs).
+        ``id``, ``values_as`` where the result has it and, for each parameter in both: ``NAME_50``,
+        ``NAME_literature`` and ``NAME_difference`` (ours minus theirs).
 
     Raises
     ------
@@ -524,7 +528,8 @@ def compare(result: Any, literature: str | Path) -> Table:
     if not matched:
         raise MelotteFileError(f"{literature}: no object in common with the results (column {key})")
     ours, other = (list(part) for part in zip(*matched, strict=True))
-    joined = Table({"id": result["id"][ours]})
+    kept = [name for name in ("id", "values_as") if name in result.colnames]
+    joined = Table({name: result[name][ours] for name in kept})
     for name in shared:
         values = table.numbers(name)[other]
         joined[f"{name}_50"] = result[f"{name}_50"][ours]

@@ -47,6 +47,8 @@ __all__ = [
 LARGEST_BATCH_ELEMENTS = 65536
 """Set elements (stars, galaxies) that go through the network together."""
 SECONDS_A_LINE = 20.0
+SIMULATION = "simulation"
+"""Whose values they are that the model's prior belongs to."""
 _TRAINED = ("seed", "mocks", "versions")
 
 
@@ -90,7 +92,8 @@ def infer_batches(
     Raises
     ------
     MelotteValueError
-        When a setting is wrong or the prior file does not fit the model; never for a row.
+        When a setting is wrong, the prior file does not fit the model, or it is asked for with
+        values as a catalogue's; never for a row.
     """
     if n_samples < 0 or batch_size < 1 or seed < 0:
         raise MelotteValueError(
@@ -111,6 +114,8 @@ def infer_batches(
                 )
                 continue
             listed = _listed(entry)
+            for name in listed.get("values_as", ()) if prior is not None else ():
+                refuse_prior(name)
             _merge_header(header, entry, listed)
             done = 0
             for chunk in chunks(_identified(entry, len(rows)), batch_size):
@@ -138,6 +143,27 @@ def infer_batches(
         "prior": None if prior is None else prior.described(),
     }
     return collected(rows, maker, header, provenance)
+
+
+def refuse_prior(values_as: str | None) -> None:
+    """Refuse a prior for values as a catalogue would give them.
+
+    Reweighting divides by the prior of the simulations, under which only their posterior stands.
+
+    Parameters
+    ----------
+    values_as : str or None
+        Whose values are asked for; none for the simulation's.
+
+    Raises
+    ------
+    MelotteValueError
+    """
+    if values_as is not None and str(values_as).strip().lower() != SIMULATION:
+        raise MelotteValueError(
+            f"a prior cannot be applied to values as {values_as} (or all): their posterior is not "
+            "under the model's prior; leave out --prior, or ask for the simulation's values"
+        )
 
 
 def chunks(observation: Observation, batch_size: int) -> Iterator[Observation]:

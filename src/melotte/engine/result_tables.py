@@ -182,7 +182,8 @@ def write_samples(result: InferenceResult, path: str | Path) -> Path:
         With samples.
     path : path
         Datasets ``samples`` (object, sample, parameter) float32, ``id``, ``parameters``,
-        ``units``, ``flags``; the attribute ``melotte`` holds the provenance as JSON.
+        ``units``, ``flags`` and, where the result has it, ``values_as``; the attribute
+        ``melotte`` holds the provenance as JSON.
 
     Returns
     -------
@@ -211,6 +212,9 @@ def write_samples(result: InferenceResult, path: str | Path) -> Path:
             units = [parameter.unit for parameter in result.parameters]
             file["units"] = np.array(units, dtype=text)
             file["flags"] = result.flags
+            if "values_as" in result.columns:
+                whose = result.columns["values_as"].values
+                file["values_as"] = np.array([str(name) for name in whose], dtype=text)
             file.attrs[_KEY] = json.dumps(provenance)
         temporary.replace(path)
     except OSError as error:

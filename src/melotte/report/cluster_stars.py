@@ -87,7 +87,10 @@ def require_open_clusters(system: str, option: str, values_as: str | None) -> No
 def member_lists(
     result: InferenceResult, observations: Sequence[Observation]
 ) -> Iterator[MemberList]:
-    """The lists of clusters that were measured, in the order of the rows."""
+    """The lists of clusters that were measured, in the order of the rows.
+
+    Of the samples of a row as a catalogue would give them, some parameters may be NaN.
+    """
     # A list that was measured as several catalogues would has several rows, in turn.
     rows: dict[str, deque[int]] = {}
     for row, name in enumerate(result.ids):
@@ -97,7 +100,7 @@ def member_lists(
         for i, name in enumerate(observation.ids):
             row = rows[name].popleft()
             stars = data["stars"][i].numpy().astype(float)
-            if result.samples is None or not np.isfinite(result.samples[row]).all():
+            if result.samples is None or not np.isfinite(result.samples[row]).all(0).any():
                 continue
             known = data["source_id"][i].numpy() if "source_id" in data else None
             yield MemberList(
@@ -107,6 +110,12 @@ def member_lists(
                 "DR2" if data["release"][i] > 0.5 else "EDR3",
                 np.full(len(stars), -1) if known is None else known,
             )
+
+
+def shown_name(result: InferenceResult, members: MemberList) -> str:
+    """A list's name, and whose values its row gives where that was asked."""
+    asked = result.columns.get("values_as")
+    return members.name if asked is None else f"{members.name} as {asked.values[members.row]}"
 
 
 def is_physical(result: InferenceResult, row: int) -> bool:

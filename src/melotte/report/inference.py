@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from melotte.report.cluster_galaxies import ClusterGalaxies
 
 FIGURE_SAMPLES = 500
+OWN_OPTIONS = {"values_as": "--as", "source_id": "--stars", "identity": "--galaxies"}
+"""Options of a reader that options of the command set, with more that belongs to them."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     for table in (request.stars, request.galaxies):
         if table is not None:
             check_result_path(table)
+    _check_reader_options(request)
     model = api.load(request.model, request.device)
     _check_system_options(model, request)
     drawn: list[Observation] = []
@@ -170,7 +173,14 @@ def summary_lines(result: InferenceResult, output: Path) -> Iterator[str]:
 
 
 def comparison_lines(joined: Any, name: str) -> Iterator[str]:
-    """Median and scatter of ours minus theirs for every shared parameter."""
+    """Median and scatter of ours minus theirs for every shared parameter and source of values."""
+    if "values_as" in joined.colnames:
+        whose = np.asarray(joined["values_as"]).astype(str)
+        for source in dict.fromkeys(whose.tolist()):
+            own = joined[whose == source]
+            own.remove_column("values_as")
+            yield from comparison_lines(own, f"{name}, values as {source}")
+        return
     yield f"compared with {name}: {len(joined)} objects in common"
     for column in joined.colnames:
         if column.endswith("_difference"):
@@ -194,6 +204,17 @@ def json_lines(result: InferenceResult) -> Iterator[str]:
             bad = isinstance(value, float) and not np.isfinite(value)
             entry[name] = None if bad else value
         yield json.dumps(entry, default=str)
+
+
+def _check_reader_options(request: InferenceRequest) -> None:
+    """Refuse options of the reader that have one of their own, and a prior for a catalogue."""
+    from melotte.engine.inference import refuse_prior
+
+    for name, own in OWN_OPTIONS.items():
+        if name in request.options:
+            raise MelotteValueError(f"--option {name}: give {own} in its place")
+    if request.prior is not None:
+        refuse_prior(request.values_as)
 
 
 def _check_system_options(model: Model, request: InferenceRequest) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from melotte.api import plain_name
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ def write_figures(drawing: Drawing, folder: Path) -> int:
     drawing : Drawing
     folder : Path
         Made where it does not exist; gets ``ID_diagram.png`` and ``ID_corner.png`` of an open
-        cluster, ``ID_diagram.png`` (phase space) and ``ID_mass.png`` of a galaxy cluster.
+        cluster (``ID_as_CATALOGUE_...`` of values as a catalogue's), ``ID_diagram.png`` (phase
+        space) and ``ID_mass.png`` of a galaxy cluster.
 
     Returns
     -------
@@ -80,9 +83,12 @@ def write_figures(drawing: Drawing, folder: Path) -> int:
 
 
 def open_clusters(drawing: Drawing) -> Drawn:
-    """Colour-magnitude diagrams with isochrones, and corner plots."""
+    """Colour-magnitude diagrams with isochrones, and corner plots.
+
+    As a catalogue that does not give all parameters, a corner plot of those that it gives.
+    """
     from melotte.report.cluster_diagrams import cluster_figure
-    from melotte.report.cluster_stars import classified, is_physical, member_lists
+    from melotte.report.cluster_stars import classified, is_physical, member_lists, shown_name
     from melotte.report.figures import corner_figure
 
     model, result = drawing.model, drawing.result
@@ -94,8 +100,17 @@ def open_clusters(drawing: Drawing) -> Drawn:
         physical = is_physical(result, members.row)
         found = classified(model, result, members) if physical else None
         samples = every[members.row]
+        name = shown_name(result, members)
+        given = np.isfinite(samples).all(0)
+        if not given.all():
+            which = np.flatnonzero(given)
+            own = corner_figure(
+                samples[:, which], [names[i] for i in which], [units[i] for i in which]
+            )
+            yield name, {"corner": own}
+            continue
         diagram = cluster_figure(
-            members.name,
+            name,
             members.stars,
             samples,
             names,
@@ -103,7 +118,7 @@ def open_clusters(drawing: Drawing) -> Drawn:
             release=members.release,
             found=found,
         )
-        yield members.name, {"diagram": diagram, "corner": corner_figure(samples, names, units)}
+        yield name, {"diagram": diagram, "corner": corner_figure(samples, names, units)}
 
 
 def galaxy_clusters(drawing: Drawing) -> Drawn:
