@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from melotte import api
 from melotte.io.cluster_labels import ClusterLabels, read_labels
@@ -28,7 +29,7 @@ LABELS = ("labels_joint.csv", "labels_cantat_gaudin_2020.csv")
 
 
 def lists(system: OpenCluster, folder: Path) -> Iterator[Observation | RowError]:
-    """Member lists of both releases, named by ``key``."""
+    """Member lists of both releases, named by ``key``; those without one are left out."""
     edr3 = folder / "members_gaia_edr3.parquet"
     yield from system.read(edr3, {"group_by": "key", "release": "EDR3"})
     names = read_table(folder / "clusters_gaia_dr2.csv")
@@ -36,7 +37,11 @@ def lists(system: OpenCluster, folder: Path) -> Iterator[Observation | RowError]
     dr2 = folder / "members_gaia_dr2.parquet"
     for entry in system.read(dr2, {"group_by": "id", "release": "DR2"}):
         if isinstance(entry, Observation):
-            entry = replace(entry, ids=tuple(key.get(name, "") for name in entry.ids))
+            known = [i for i, name in enumerate(entry.ids) if key.get(name)]
+            if not known:
+                continue
+            entry = entry.select(torch.tensor(known))
+            entry = replace(entry, ids=tuple(key[name] for name in entry.ids))
         yield entry
 
 
@@ -65,11 +70,9 @@ def main() -> None:
     tables = [read_labels(arguments.data / name, id_column="key") for name in LABELS]
     labels = joined(tables, system.model.label_sources)
     examples = system.label(lists(system, arguments.data), labels)
-    print(
-        f"{len(examples.batch)} labelled lists of {len(set(examples.ids))} clusters, "
-        f"{examples.n_unlabelled} without a label"
-    )
-    api.train(PRESET, arguments.output, start=arguments.start, examples=examples.batch)
+    print("\n".join(examples.lines()))
+    print(f"clusters: {len(set(examples.ids))}")
+    api.train(PRESET, arguments.output, start=arguments.start, examples=examples)
     print(f"model: {arguments.output}")
 
 

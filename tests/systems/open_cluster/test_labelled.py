@@ -110,7 +110,9 @@ def test_numbers_tell_clusters_apart_whose_plain_names_agree(system, mocks):
 
 
 def test_a_list_without_a_name_has_no_label(system, mocks):
-    assert ages_of(system, mocks, ["", "A"], one_source(("-", 8.0), ("A", 9.0)))[0] == {"A": 9.0}
+    for unnamed in ("-", ""):
+        labels = one_source((unnamed, 8.0), ("A", 9.0))
+        assert ages_of(system, mocks, ["", "A"], labels)[0] == {"A": 9.0}
 
 
 def test_groups_go_by_name_whatever_the_order_of_the_labels(system, mocks):

@@ -38,15 +38,18 @@ class LabelNames:
         Returns
         -------
         tuple of int, or None
-            None where spellings of different clusters agree with the name equally well.
+            Empty for an empty name; None where spellings of different clusters agree with the
+            name equally well.
         """
+        if not name:
+            return ()
         if name in self._exact:
             return (self._exact[name],)
         ours = _numbers(name)
         found = [
             row
             for row in self._plain.get(self.match(name), [])
-            if name and _may_agree(ours, _numbers(self.ids[row]))
+            if _may_agree(ours, _numbers(self.ids[row]))
         ]
         same = [row for row in found if _numbers(self.ids[row]) == ours]
         if same:

@@ -65,15 +65,16 @@ class AugmentationSettings(Settings):
     most_stars : int
         Stars kept at most: fewer make training faster.
     error_share : float
-        Parallax noise added, in units of each star's error (times its membership's scatter).
+        Standard deviation of the noise added to parallaxes, in units of each star's error; none
+        where the error is unknown.
     extinction_shift : mag, >= 0
         Largest A_V added; the reddened stars that pass the list's faint limit leave it.
     distance_shift : mag, >= 0
         Largest distance modulus added, likewise.
     label_noise : (float, float, float, float), >= 0
         Noise added to log_age, extinction_v, log distance and metallicity, in units of the
-        scatter of their catalogue (from how much the catalogues disagree); one number stands for
-        all four.
+        scatter of their catalogue (from how much the catalogues disagree, or
+        :data:`melotte.io.cluster_labels.TYPICAL_SCATTER`); one number stands for all four.
     """
 
     kept_stars: Interval = (0.35, 1.0)
