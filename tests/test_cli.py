@@ -285,8 +285,11 @@ def test_train_on_a_bank(tmp_path, capsys):
     assert "was drawn with data.dr2 0.3, not 1.0: the model is" in capsys.readouterr().err
     narrow = (*tiny, *sizes, "data.prior.distance=[0.03, 5.0]", "--bank", bank)
     assert run("train", "open-cluster", *narrow, "-o", tmp_path / "narrow.safetensors") == 2
-    assert "another prior: distance has high 15.0, not 5.0" in capsys.readouterr().err
+    assert "wider prior: distance has high 15.0, not 5.0" in capsys.readouterr().err
     assert not (tmp_path / "narrow.safetensors.run").exists()
+    wide = (*tiny, *sizes, "data.prior.distance=[0.03, 20.0]", "--bank", bank)
+    assert run("train", "open-cluster", *wide, "-o", tmp_path / "wide.safetensors") == 0
+    assert "the prior of distance: high 15.0, not 20.0: the model" in capsys.readouterr().err
 
 
 def test_train_takes_labelled_lists_as_they_are_joined(monkeypatch, members, tmp_path):

@@ -208,32 +208,36 @@ class BankReader:
         Raises
         ------
         MelotteValueError
-            When the bank's prior is another: the posterior would be that of the bank's prior, in
-            the coordinates of another.
+            When the bank's prior reaches beyond the system's, where no posterior of it does.
 
         Warns
         -----
         BankWarning
-            When other settings of the section differ.
+            When the prior is another within the system's, or other settings differ.
         """
+        changed = []
         for one, drawn in zip(system.parameters, self.parameters, strict=True):
             now, then = one.as_json(), drawn.as_json()
             differing = [name for name in now if name != "description" and now[name] != then[name]]
-            if differing:
-                listed = ", ".join(f"{name} {then[name]}, not {now[name]}" for name in differing)
+            listed = ", ".join(f"{name} {then[name]}, not {now[name]}" for name in differing)
+            if drawn.low < one.low or drawn.high > one.high:
                 raise MelotteValueError(
-                    f"{self.paths[0]}: a bank of another prior: {one.name} has {listed}; train "
+                    f"{self.paths[0]}: a bank of a wider prior: {one.name} has {listed}; train "
                     "with the settings data.prior of the bank"
                 )
-        changed = [
+            if differing:
+                changed.append(f"the prior of {one.name}: {listed}")
+        # Ranges are said above, by parameter.
+        said = (_NOT_OF_MOCKS, "prior") if changed else (_NOT_OF_MOCKS,)
+        changed += [
             f"data.{name} {theirs[name]}, not {value}"
             for name, value in ours.items()
-            if name in theirs and name != _NOT_OF_MOCKS and theirs[name] != value
+            if name in theirs and name not in said and theirs[name] != value
         ]
         if changed:
             warnings.warn(
                 f"{self.paths[0]} was drawn with {'; '.join(changed)}: the model is trained on "
-                "those, and its metrics and domain check come of mocks of these",
+                "those, and its metrics, domain check and stated prior are of these",
                 BankWarning,
                 stacklevel=2,
             )
