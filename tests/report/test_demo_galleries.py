@@ -54,7 +54,8 @@ def test_two_presets_of_one_system_share_a_gallery(tmp_path, monkeypatch):
     for name in names:
         shipped[name] = tmp_path / f"{name}.safetensors"
         save_model(shipped[name], model)
-    monkeypatch.setattr(api, "shipped_models", lambda: shipped)
+    for home in (api, api.models):
+        monkeypatch.setattr(home, "shipped_models", lambda: shipped)
     page = demo.run_demo(tmp_path / "demo").read_text()
     assert page.count("data:image/png") == 1
     assert page.count("agreement with the truth") == 2

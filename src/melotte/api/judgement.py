@@ -1,0 +1,99 @@
+"""How good a model and its results are: on mocks it has not seen, and beside literature values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from melotte.api.models import load
+from melotte.api.sources import Paths
+from melotte.errors import MelotteFileError
+from melotte.io.object_names import plain_name
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from melotte.engine.evaluation import Evaluation
+    from melotte.engine.model_files import Model
+
+
+def evaluate(
+    model: Model | str | Path,
+    *,
+    bank: Paths | None = None,
+    n: int = 5000,
+    seed: int = 1,
+    progress: bool | None = None,
+) -> Evaluation:
+    """Judge a model on mocks it has not seen.
+
+    Parameters
+    ----------
+    model : Model, shipped name or path
+    bank : path or paths, optional
+        A fixed bank; otherwise ``n`` mocks are drawn with ``seed``.
+    n, seed : int
+    progress : bool, optional
+
+    Returns
+    -------
+    Evaluation
+    """
+    from melotte.engine.evaluation import evaluate as run_evaluation
+
+    if isinstance(model, str | Path):
+        model = load(model)
+    return run_evaluation(model, bank=bank, n=n, seed=seed, progress=progress)
+
+
+def compare(result: Any, literature: str | Path) -> Table:
+    """Join a result table with a table of literature values.
+
+    Parameters
+    ----------
+    result : astropy Table, one row an object, with ``id``
+    literature : path
+        A table with an ``id`` column (or ``Cluster``, ``Name``, ``key``) and columns named like
+        the parameters, such as ``log_age``.
+
+    Returns
+    -------
+    astropy Table
+        ``id``, ``values_as`` where the result has it and, for each parameter in both: ``NAME_50``,
+        ``NAME_literature`` and ``NAME_difference`` (ours minus theirs).
+
+    Raises
+    ------
+    MelotteFileError
+        When the literature table has no such columns or no object in common.
+    """
+    import numpy as np
+    from astropy.table import Table
+
+    from melotte.io.tables import read_table
+
+    table = read_table(literature)
+    columns = table.columns
+    lower = {name.lower(): name for name in columns}
+    key = next((lower[name] for name in ("id", "cluster", "name", "key") if name in lower), None)
+    names = [name[:-3] for name in result.colnames if name.endswith("_50")]
+    shared = [name for name in names if name in columns]
+    if key is None or not shared:
+        raise MelotteFileError(
+            f"{literature}: needs a column id (or Cluster, Name, key) and one of "
+            f"{', '.join(names)}; found {', '.join(map(str, columns))}"
+        )
+    theirs = {plain_name(str(name)): row for row, name in enumerate(table.text(key))}
+    rows = [(row, theirs.get(plain_name(str(name)))) for row, name in enumerate(result["id"])]
+    matched = [(ours, other) for ours, other in rows if other is not None]
+    if not matched:
+        raise MelotteFileError(f"{literature}: no object in common with the results (column {key})")
+    ours, other = (list(part) for part in zip(*matched, strict=True))
+    kept = [name for name in ("id", "values_as") if name in result.colnames]
+    joined = Table({name: result[name][ours] for name in kept})
+    for name in shared:
+        values = table.numbers(name)[other]
+        joined[f"{name}_50"] = result[f"{name}_50"][ours]
+        joined[f"{name}_literature"] = values
+        joined[f"{name}_difference"] = np.asarray(result[f"{name}_50"][ours]) - values
+    return joined
