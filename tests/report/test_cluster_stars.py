@@ -73,9 +73,9 @@ def test_table_of_stars_keeps_order_identifiers_and_units(members, lists, tmp_pa
     assert run("infer", "open-cluster", members, "-o", output, "--stars", stars) == 0
     result: Any = read_result_table(output)
     # A star table has no flags, so it is read by the format alone.
-    from melotte.engine.result_tables import _DECODERS
+    from melotte.engine.table_encodings import DECODERS
 
-    table = _DECODERS[f".{suffix}"](stars.read_bytes())
+    table = DECODERS[f".{suffix}"](stars.read_bytes())
     n = [len(known.stars) for known in lists]
     assert len(table) == sum(n)
     assert list(table["id"][[0, n[0]]]) == ["old", "older"]
