@@ -30,6 +30,11 @@ Release = Annotated[str | None, typer.Option(help="DR2, EDR3 or DR3, where the t
 MinProbability = Annotated[
     float | None, typer.Option(min=0, max=1, help="Drop stars of lower membership probability.")
 ]
+Clusters = Annotated[Path | None, typer.Option(help="Galaxy clusters: table of their positions.")]
+ReaderOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="NAME=VALUE of the reader, such as aperture=1.6."),
+]
 
 
 @app.command()
@@ -119,37 +124,23 @@ def train(
 ) -> None:
     """Train a preset's network on mocks made on the fly, on a bank, or on labelled clusters."""
     from melotte.api import train as run
-    from melotte.report.training import labelled_examples, notes_shown
+    from melotte.report.training import notes_shown, training_examples
 
-    if bank and (members or labels):
-        raise typer.BadParameter("--bank and --members exclude each other")
-    of_tables = {
-        "--label-id": label_id,
-        "--group-by": group_by,
-        "--column": column or None,
-        "--release": release,
-        "--min-probability": min_probability,
-    }
-    given = [name for name, value in of_tables.items() if value is not None]
-    if given and not (members or labels):
-        raise typer.BadParameter(f"{given[0]} goes with --members and --labels; neither is given")
-    examples = bank
-    if members or labels:
-        examples = labelled_examples(
-            preset,
-            overrides or (),
-            members or (),
-            labels,
-            label_id,
-            {
-                "group_by": group_by,
-                "column": _columns(column),
-                "release": release,
-                "min_probability": min_probability,
-            },
-            typer.echo,
-        )
-
+    examples = training_examples(
+        preset,
+        overrides or (),
+        bank,
+        members,
+        labels,
+        {
+            "label_id": label_id,
+            "group_by": group_by,
+            "column": _columns(column),
+            "release": release,
+            "min_probability": min_probability,
+        },
+        typer.echo,
+    )
     with notes_shown(lambda line: typer.echo(line, err=True)):
         run(
             preset,
@@ -202,13 +193,8 @@ def infer(
     values_as: Annotated[
         str | None, typer.Option("--as", help="Values as this catalogue's, or all.")
     ] = None,
-    clusters: Annotated[
-        Path | None, typer.Option(help="Galaxy clusters: table of their positions.")
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="NAME=VALUE of the reader, such as aperture=1.6."),
-    ] = None,
+    clusters: Clusters = None,
+    option: ReaderOptions = None,
     prior: Annotated[
         Path | None,
         typer.Option(
@@ -269,13 +255,8 @@ def explain(
     group_by: GroupBy = None,
     column: Columns = None,
     release: Release = None,
-    clusters: Annotated[
-        Path | None, typer.Option(help="Galaxy clusters: table of their positions.")
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="NAME=VALUE of the reader, such as aperture=1.6."),
-    ] = None,
+    clusters: Clusters = None,
+    option: ReaderOptions = None,
     device: Device = "auto",
 ) -> None:
     """Show what the network read: attributions of every star or galaxy."""
@@ -338,9 +319,7 @@ def check(
     ] = None,
     column: Columns = None,
     group_by: GroupBy = None,
-    clusters: Annotated[
-        Path | None, typer.Option(help="Galaxy clusters: table of their positions.")
-    ] = None,
+    clusters: Clusters = None,
 ) -> None:
     """Validate a bank, a model or an input table, and say what is wrong."""
     from melotte.report.checking import check_file
