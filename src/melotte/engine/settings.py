@@ -78,7 +78,7 @@ class TrainingSettings(Settings):
     schedule : {"cosine", "plateau", "constant"}
         ``cosine`` falls to ``final_rate_fraction`` of the learning rate at the last step;
         ``plateau`` multiplies by ``plateau_factor`` after ``plateau_patience`` epochs without a
-        better validation loss.
+        better validation loss, and so needs mocks or held-out examples, as ``patience`` does.
     warmup_batches : int, >= 0
         Steps over which the rate rises linearly from zero, with any schedule.
     final_rate_fraction : float, 0 to 1
@@ -94,7 +94,9 @@ class TrainingSettings(Settings):
         Exponential moving average of the weights, which is what is validated and kept; 0 for none.
         It is warmed up: the decay of step t is at most (1 + t) / (10 + t).
     patience : int, > 0, optional
-        Epochs without a better validation loss before the training stops; none to go on.
+        Epochs without a better validation loss before the training stops; none to go on. Like the
+        schedule ``plateau`` it needs mocks or held-out examples to validate on: refused with
+        examples where ``validation_fraction`` is 0.
     validation_size : int, > 0
         Mocks in the fixed validation set.
     validation_seed : int, >= 0
@@ -109,8 +111,8 @@ class TrainingSettings(Settings):
         Share of the examples' groups that is held out to validate, in place of mocks; with 0 the
         last weights are kept.
     frozen : tuple of str
-        Parts of the network that keep their weights, such as ``encoder``: for training that
-        starts from a model.
+        Parts of the network that keep their weights, such as ``encoder``. Needs a start
+        (``melotte train --from``): weights that are random are not frozen.
     rate_factors : dict of str to float, >= 0
         Parts of the network that train at this multiple of the learning rate.
     max_bad_steps : int, > 0
