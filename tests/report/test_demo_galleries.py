@@ -8,6 +8,7 @@ from galaxy_models import planted_model, small_model
 from test_figures import everything_inside
 
 from melotte import api, demo
+from melotte.api import models
 from melotte.engine.mocks import concatenate, draw_mocks
 from melotte.engine.model_files import save_model
 
@@ -54,7 +55,7 @@ def test_two_presets_of_one_system_share_a_gallery(tmp_path, monkeypatch):
     for name in names:
         shipped[name] = tmp_path / f"{name}.safetensors"
         save_model(shipped[name], model)
-    for home in (api, api.models):
+    for home in (api, models):
         monkeypatch.setattr(home, "shipped_models", lambda: shipped)
     page = demo.run_demo(tmp_path / "demo").read_text()
     assert page.count("data:image/png") == 1
