@@ -360,7 +360,12 @@ METHODS: dict[str, Method] = {
     ),
     "floor": Method(
         "ours, true members known",
-        network(PRESET, ("data.contaminated=false",), unlimited=True, pure=True),
+        network(
+            PRESET,
+            ("data.contaminated=false", "training.total_mocks=256000"),
+            unlimited=True,
+            pure=True,
+        ),
         pure=True,
         unlimited=True,
         network=True,
