@@ -51,7 +51,7 @@ SLOW_TEST, SLOW_ROBUST = 1000, 150
 """Test clusters of methods whose predictions are slow."""
 RESAMPLES = 200
 SIZES = (500, 1000, 2000, 3500)
-SIZE_METHODS = ("sdm2d", "fast2d", "cnn1d", "cnn2d", "boosting", "ours")
+SIZE_METHODS = ("sdm2d", "fast2d", "cnn1d", "cnn2d", "boosting")
 FOLD_METHODS = ("msigma", "ridge", "boosting", "cnn1d", "cnn1d-nopool", "cnn2d", "cnn2d-nopool")
 SURVEY_METHODS = (
     "msigma",
