@@ -1,6 +1,6 @@
 import torch
 
-from melotte.networks.sets import SetEncoder, segment_mean
+from melotte.networks.sets import SetBlock, SetEncoder, segment_mean
 from melotte.ragged import Ragged
 
 
@@ -54,3 +54,19 @@ def test_segment_mean_of_empty_set_is_zero():
     sets = Ragged.pack([torch.ones(2, 1), torch.zeros(0, 1), torch.full((4, 1), 3.0)])
     mean = segment_mean(sets.values, sets.index, sets.counts)
     assert mean[:, 0].tolist() == [1.0, 0.0, 3.0]
+
+
+def test_bounded_attention_stays_an_average_of_many():
+    """With logits of at most s no element has more than exp(2 s) times another's weight."""
+    torch.manual_seed(2)
+    block = SetBlock(8, 2, sharpness=1.5)
+    with torch.no_grad():
+        block.logits.weight.mul_(1e4)
+        hidden = torch.randn(50, 8)
+        logits = 1.5 * torch.tanh(block.logits(hidden) / 1.5)
+        value = block.value(hidden).unflatten(-1, (2, -1))
+        weight = torch.softmax(logits, 0)
+        expected = (weight[..., None] * value).sum(0).flatten()
+        found = block._attend(hidden, torch.zeros(50, dtype=torch.long), 1)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert weight.max() / weight.min() <= torch.exp(torch.tensor(3.0)) + 1e-4
