@@ -33,6 +33,11 @@ def learning_rate(settings: TrainingSettings, step: int, plateau_drops: int = 0)
         last = max(settings.n_steps - 1 - warmup, 1)
         fall = 0.5 * (1 + math.cos(math.pi * min(step - warmup, last) / last))
         return peak * (settings.final_rate_fraction + (1 - settings.final_rate_fraction) * fall)
+    if settings.schedule == "exponential":
+        last = max(settings.n_steps - 1 - warmup, 1)
+        return peak * settings.final_rate_fraction ** (min(step - warmup, last) / last)
+    if settings.schedule == "halving":
+        return peak * 0.5 ** (step // settings.n_batches)
     if settings.schedule == "plateau":
         return peak * settings.plateau_factor**plateau_drops
     return peak

@@ -75,8 +75,9 @@ class TrainingSettings(Settings):
         schedule is stretched to it.
     learning_rate : float, > 0
         Largest value, reached after the warm-up.
-    schedule : {"cosine", "plateau", "constant"}
-        ``cosine`` falls to ``final_rate_fraction`` of the learning rate at the last step;
+    schedule : {"cosine", "exponential", "halving", "plateau", "constant"}
+        ``cosine`` and ``exponential`` fall to ``final_rate_fraction`` of the learning rate at the
+        last step, the latter by the same factor each step; ``halving`` halves after every epoch;
         ``plateau`` multiplies by ``plateau_factor`` after ``plateau_patience`` epochs without a
         better validation loss, and so needs mocks or held-out examples, as ``patience`` does.
     warmup_batches : int, >= 0
@@ -126,7 +127,7 @@ class TrainingSettings(Settings):
     max_epochs: int = Field(default=100, gt=0)
     total_mocks: int | None = Field(default=None, gt=0)
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    schedule: Literal["cosine", "exponential", "halving", "plateau", "constant"] = "cosine"
     warmup_batches: int = Field(default=100, ge=0)
     final_rate_fraction: float = Field(default=0.01, ge=0, le=1)
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
@@ -158,6 +159,14 @@ class TrainingSettings(Settings):
         if self.batch_size % self.views:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of views {self.views}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        if self.schedule == "exponential" and self.final_rate_fraction == 0:
+            raise ValueError(
+                "final_rate_fraction 0 is never reached by schedule exponential; give more than 0"
             )
         return self
 
