@@ -1,0 +1,187 @@
+"""Files of images opened without reading them whole; damaged and foreign ones in one line."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.io.table_files import one_line, shortened
+
+ALLOWED_IMAGES = "FITS (plain, .gz or .fz), HDF5 or npy"
+"""The formats of images, as error messages list them."""
+
+ImageFormat = Literal["fits", "hdf5", "npy"]
+
+_MAGIC: tuple[tuple[bytes, ImageFormat], ...] = (
+    (b"SIMPLE  =", "fits"),
+    (b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (b"\x93NUMPY", "npy"),
+)
+
+
+def image_format(path: Path) -> ImageFormat:
+    """Kind of an image file, told from its first bytes; a gzipped FITS file is ``"fits"``.
+
+    Raises
+    ------
+    MelotteFileError
+        When the file is missing, a folder, empty, unreadable or none of these kinds.
+    """
+    head = _first_bytes(path)
+    if not head:
+        raise MelotteFileError(f"{path} is empty; {ALLOWED_IMAGES} is needed")
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    raise MelotteFileError(f"{path} is no file of images; {ALLOWED_IMAGES} is needed")
+
+
+def _first_bytes(path: Path, n: int = 64) -> bytes:
+    try:
+        if path.is_dir():
+            raise MelotteFileError(f"{path} is a folder; give a file: {ALLOWED_IMAGES}")
+        with path.open("rb") as file:
+            head = file.read(n)
+        if head[:2] != b"\x1f\x8b":
+            return head
+        with gzip.open(path, "rb") as packed:
+            return packed.read(n)
+    except FileNotFoundError as error:
+        raise MelotteFileError(f"{path} does not exist; give {ALLOWED_IMAGES}") from error
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        if isinstance(error, MelotteFileError):
+            raise
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise MelotteFileError(f"{shortened(str(path), 200)} cannot be read: {reason}") from error
+
+
+@contextmanager
+def open_fits(path: Path) -> Iterator[Any]:
+    """Open a FITS file for reading parts of it; a gzipped one is unpacked into a temporary file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    astropy HDUList
+        Memory-mapped; pixels are read by :func:`pixels`.
+
+    Raises
+    ------
+    MelotteFileError
+        When the file is missing, truncated, damaged or no FITS file.
+    """
+    from astropy.io import fits
+
+    if image_format(path) != "fits":
+        raise MelotteFileError(f"{path} is no FITS file; FITS (plain, .gz or .fz) is needed")
+    with tempfile.TemporaryDirectory(prefix="melotte-") as folder:
+        plain = _unpacked(path, Path(folder))
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            try:
+                opened = fits.open(plain, memmap=True)
+                len(opened)
+            # A damaged FITS file surfaces as whichever exception astropy's parser stumbles into.
+            except Exception as error:
+                raise MelotteFileError(
+                    f"{path}: the FITS file is truncated or damaged ({one_line(error)})"
+                ) from error
+        for warning in heard:
+            if "truncated" in str(warning.message):
+                opened.close()
+                said = shortened(str(warning.message), 120)
+                raise MelotteFileError(
+                    f"{path}: the FITS file is truncated ({said}); fetch it again"
+                )
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    """The file itself, or its content without gzip in a folder."""
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return path
+    plain = folder / "image.fits"
+    try:
+        with gzip.open(path, "rb") as packed, plain.open("wb") as out:
+            shutil.copyfileobj(packed, out, 1 << 20)
+    except (OSError, EOFError, zlib.error) as error:
+        raise MelotteFileError(
+            f"{path}: the gzip stream is cut short or damaged ({one_line(error)}); "
+            "fetch the file again"
+        ) from error
+    return plain
+
+
+def is_image(hdu: Any) -> bool:
+    """Whether an HDU holds pixels, compressed or not; shape is read from the header alone."""
+    return bool(getattr(hdu, "is_image", False)) and len(getattr(hdu, "shape", ())) >= 2
+
+
+def chosen_hdu(opened: Any, hdu: int | str, path: Path) -> Any:
+    """The extension that the option ``hdu`` names, by number or name.
+
+    Raises
+    ------
+    MelotteValueError
+        When there is none.
+    """
+    try:
+        return opened[int(hdu) if str(hdu).isdigit() else str(hdu)]
+    except (KeyError, IndexError) as error:
+        names = ", ".join(f"{number} {one.name}".strip() for number, one in enumerate(opened))
+        raise MelotteValueError(f"{path} has no extension {hdu!r}; found: {names}") from error
+
+
+def merged_header(opened: Any, hdu: Any) -> dict[str, Any]:
+    """Keywords of an extension, and of the primary header where the extension is silent."""
+    merged: dict[str, Any] = {}
+    for header in (opened[0].header, hdu.header):
+        for keyword in header:
+            if keyword and keyword not in ("COMMENT", "HISTORY", ""):
+                value = header[keyword]
+                if value is not None and str(value).strip() != "":
+                    merged[str(keyword)] = value
+    return merged
+
+
+def pixels(hdu: Any, part: tuple[slice, ...], path: Path) -> NDArray[np.float32]:
+    """A part of an image as native float32, read without the rest.
+
+    Plain images are memory-mapped; scaled and compressed ones are read section by section.
+
+    Raises
+    ------
+    MelotteFileError
+        When the pixels cannot be read or are complex.
+    """
+    header = hdu.header
+    plain = header.get("BITPIX", 0) < 0 and header.get("BSCALE", 1) == 1
+    plain = plain and header.get("BZERO", 0) == 0 and type(hdu).__name__ != "CompImageHDU"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values = (hdu.data if plain else hdu.section)[part]
+            return np.asarray(values).astype(np.float32)
+    # Damaged compressed tiles surface as whichever exception the decoder stumbles into.
+    except Exception as error:
+        raise MelotteFileError(
+            f"{path}: its pixels cannot be read ({one_line(error)}); fetch the file again"
+        ) from error
