@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from melotte.sky.composite_light import LOG_AGE_NODES, CompositeLight, StarBins
-from melotte.sky.galaxy_fields import RECENT_LOG_AGE, FieldEnvironment
-from melotte.sky.random_fields import gaussian_field, lognormal_map
+from melotte.sky.galaxy_fields import NEWBORN_LOG_AGE, RECENT_LOG_AGE, FieldEnvironment
+from melotte.sky.random_fields import filamentary_field, gaussian_field, lognormal_map
 
 _MAGNITUDE = 0.4 * math.log(10)
 DUST_SLOPE, YOUNG_SLOPE = -2.8, -2.2
@@ -107,8 +107,19 @@ class _Maps:
     """Densities of mean 1 and the dust screen in A_V, each (size, size)."""
 
     old: Tensor
+    mixed: Tensor
     young: Tensor
     screen: Tensor
+
+    def by_age(self, age: Tensor) -> tuple[tuple[Tensor, Tensor, bool], ...]:
+        """(whose, density, whether among the dust) of stars of given numbers of ages."""
+        log_age = LOG_AGE_NODES[age]
+        recent, newborn = log_age <= RECENT_LOG_AGE, log_age <= NEWBORN_LOG_AGE
+        return (
+            (~recent, self.old, False),
+            (recent & ~newborn, self.mixed, True),
+            (newborn, self.young, True),
+        )
 
     @classmethod
     def draw(
@@ -118,7 +129,7 @@ class _Maps:
         pixel_size: float,
         generator: torch.Generator,
     ) -> _Maps:
-        clouds = gaussian_field(size, DUST_SLOPE, generator)
+        clouds = filamentary_field(size, DUST_SLOPE, generator)
         own = gaussian_field(size, YOUNG_SLOPE, generator)
         along = environment.dust_correlation
         crowd = along * clouds + math.sqrt(1 - along**2) * own
@@ -126,8 +137,9 @@ class _Maps:
         slope_x, slope_y = environment.density_gradient
         old = torch.exp(-(slope_x * place[None] + slope_y * place[:, None]).clamp(-3, 3))
         young = old * lognormal_map(crowd, environment.clumping)
+        mixed = old * lognormal_map(own, 0.4 * environment.clumping)
         screen = environment.extinction_v * lognormal_map(clouds, environment.extinction_clumping)
-        return cls(old / old.mean(), young / young.mean(), screen)
+        return cls(old / old.mean(), mixed / mixed.mean(), young / young.mean(), screen)
 
 
 @dataclass(frozen=True)
@@ -206,8 +218,8 @@ def _place(
     apart = mass * (1 - environment.clustered_share)
     share = in_clusters / (in_clusters + apart).clamp(min=1e-30)
     clustered = torch.rand(len(age), dtype=torch.float64, generator=generator) < share[age]
-    recent = LOG_AGE_NODES[age] <= RECENT_LOG_AGE
-    for density, chosen in ((maps.old, ~recent), (maps.young, recent & ~clustered)):
+    for group, density, _ in maps.by_age(age):
+        chosen = group & ~clustered
         positions[chosen] = _positions_from(density, int(chosen.sum()), generator)
     members = age[clustered]
     if len(members):
@@ -254,11 +266,8 @@ def _unresolved(
     smooth = torch.zeros(n_bands, *maps.old.shape)
     squares = torch.zeros(n_bands, *maps.old.shape)
     covariance = torch.zeros(n_bands, n_bands, dtype=torch.float64)
-    recent = LOG_AGE_NODES[bins.age] <= RECENT_LOG_AGE
-    for chosen, density, share in (
-        (~recent, maps.old, environment.reddened_share),
-        (recent, maps.young, 0.5),
-    ):
+    for chosen, density, mixed_with_dust in maps.by_age(bins.age):
+        share = 0.5 if mixed_with_dust else environment.reddened_share
         number, light = bins.number[chosen], mean[chosen]
         total = (number[:, None] * light).sum(0)
         second = torch.einsum("i,ib,ic->bc", number, light, light)

@@ -12,7 +12,10 @@ from melotte.errors import MelotteValueError
 from melotte.sky.composite_light import AGE_STEP, LOG_AGE_NODES, METALLICITY_NODES
 
 RECENT_LOG_AGE = 8.5
-"""Stars younger than this follow the recent star-formation rate and the clumped gas."""
+"""Stars younger than this follow the recent star-formation rate and are more or less clumped."""
+
+NEWBORN_LOG_AGE = 7.5
+"""Stars younger than this are clumped as the gas is; later, orbits mix them."""
 
 ASSOCIATION_LIFETIME = 60e6
 """Years in which the share of stars that are still in associations falls by e."""
@@ -28,6 +31,8 @@ class DiscGalaxy:
     formed_mass : float, Msun
         All stellar mass ever formed in the disc: 1.6 times what is left (Kroupa IMF).
     scale_length : float, kpc
+    break_radius : float, kpc
+        Beyond it the disc's scale length, and that of its star formation, is half as long.
     bulge_mass : float, Msun
         Formed mass of the spheroid.
     bulge_radius : float, kpc
@@ -56,6 +61,7 @@ class DiscGalaxy:
     name: str
     formed_mass: float
     scale_length: float
+    break_radius: float
     bulge_mass: float
     bulge_radius: float
     halo_mass: float
@@ -72,7 +78,7 @@ class DiscGalaxy:
     def stellar_density(self, radius: float) -> float:
         """Mass formed per pc2 on the sky, Msun, at a deprojected radius in kpc."""
         disc = self.formed_mass / (2 * math.pi * self.scale_length**2)
-        disc *= math.exp(-radius / self.scale_length) / self.axis_ratio
+        disc *= math.exp(-self._stretched(radius) / self.scale_length) / self.axis_ratio
         # Sersic n = 2: b = 3.672; its total is 2 pi n b^-2n Gamma(2n) R_e^2 in units of I_e e^b.
         total = 2 * math.pi * 2 * 3.672**-4 * 6 * self.bulge_radius**2
         bulge = self.bulge_mass / total * math.exp(-3.672 * math.sqrt(radius / self.bulge_radius))
@@ -94,8 +100,11 @@ class DiscGalaxy:
         """Mean [Fe/H] of the disc's stars at a radius in kpc."""
         return self.metallicity[0] + self.metallicity[1] * radius
 
+    def _stretched(self, radius: float) -> float:
+        return radius + max(0.0, radius - self.break_radius)
+
     def _star_formation_in_the_plane(self, radius: float) -> float:
-        rate = 0.0
+        rate, radius = 0.0, self._stretched(radius)
         for centre, width, density in self.star_formation:
             if centre == 0:
                 rate += density * math.exp(-radius / width)
@@ -108,11 +117,12 @@ M31 = DiscGalaxy(
     name="m31",
     formed_mass=1.6 * 5.6e10,
     scale_length=5.3,
+    break_radius=25.0,
     bulge_mass=1.6 * 3.1e10,
     bulge_radius=1.0,
     halo_mass=1.6 * 3e9,
     axis_ratio=math.cos(math.radians(77)),
-    star_formation=((0, 6.0, 6e-4), (5.5, 1.0, 4e-4), (10.8, 1.3, 2.0e-3), (15.5, 1.5, 6e-4)),
+    star_formation=((0, 6.0, 5e-4), (5.5, 1.0, 4e-4), (10.8, 1.3, 1.6e-3), (15.5, 1.5, 5e-4)),
     decline=4.5e9,
     metallicity=(0.11, -0.020),
     metallicity_spread=0.3,
@@ -131,25 +141,26 @@ dust: Dalcanton et al. 2015, ApJ 814, 3; foreground: Schlafly & Finkbeiner 2011,
 
 M83 = DiscGalaxy(
     name="m83",
-    formed_mass=1.6 * 2.6e10,
+    formed_mass=1.6 * 2.9e10,
     scale_length=2.2,
+    break_radius=6.3,
     bulge_mass=1.6 * 3e9,
     bulge_radius=0.3,
     halo_mass=1.6 * 5e8,
     axis_ratio=math.cos(math.radians(24)),
-    star_formation=((0, 2.4, 9e-2),),
+    star_formation=((0, 2.4, 8e-2),),
     decline=12e9,
     metallicity=(0.30, -0.03),
     metallicity_spread=0.25,
-    dust=(1.3, 0.0, 5.0),
+    dust=(2.0, 0.0, 5.0),
     foreground_extinction=0.18,
     foreground_stars=7e3,
-    radii=(0.4, 8.0),
+    radii=(0.4, 8.5),
 )
 """M83 at 4.5 Mpc.
 
 Stellar mass, star formation and scale length: Leroy et al. 2021, ApJS 257, 43, Table 3, brought
-to 4.5 Mpc; metallicity gradient: Bresolin et al. 2016, ApJ 830, 64, and Hernandez et al. 2019,
+to 4.5 Mpc; the disc ends steeply from about 5 arcmin on: Thilker et al. 2005, ApJ 619, L79; metallicity gradient: Bresolin et al. 2016, ApJ 830, 64, and Hernandez et al. 2019,
 ApJ 872, 116; foreground: Schlafly & Finkbeiner 2011, ApJ 737, 103.
 """
 
@@ -272,13 +283,12 @@ def draw_environment(
     uniform = torch.rand(6, generator=generator, dtype=torch.float64).tolist()
     normal = torch.randn(8, generator=generator, dtype=torch.float64).tolist()
     per_age = torch.randn(len(LOG_AGE_NODES), generator=generator, dtype=torch.float64)
-    if radius is None:
-        low, high = disc.radii
-        radius = low + (high - low) * uniform[0]
-    elif not radius >= 0:
+    if radius is not None and not radius >= 0:
         raise MelotteValueError(f"radius must be at least 0 kpc, found {radius}")
-    density = disc.stellar_density(radius) * 10 ** (0.08 * normal[0])
-    recent = disc.star_formation_density(radius) * 10 ** (0.35 * normal[1])
+    low, high = disc.radii
+    place = float(low + (high - low) * uniform[0] if radius is None else radius)
+    density = disc.stellar_density(place) * 10 ** (0.08 * normal[0])
+    recent = disc.star_formation_density(place) * 10 ** (0.35 * normal[1])
     shares = _age_shares(density, recent, disc.decline, per_age, uniform[1])
     # Across the sky the density falls fastest along the minor axis, by 1 / axis_ratio.
     angle = 2 * math.pi * uniform[2]
@@ -287,13 +297,13 @@ def draw_environment(
     slope = steepest / disc.scale_length
     return FieldEnvironment(
         galaxy=galaxy,
-        radius=radius,
+        radius=place,
         stellar_density=density,
         density_gradient=(slope * math.cos(direction), slope * math.sin(direction)),
         age_shares=tuple(shares.tolist()),
-        metallicity=min(disc.mean_metallicity(radius) + 0.05 * normal[2], 0.45),
+        metallicity=min(disc.mean_metallicity(place) + 0.05 * normal[2], 0.45),
         metallicity_spread=disc.metallicity_spread,
-        extinction_v=disc.median_extinction(radius) * 10 ** (0.2 * normal[3]),
+        extinction_v=disc.median_extinction(place) * 10 ** (0.2 * normal[3]),
         extinction_clumping=0.5 + 0.4 * uniform[4],
         reddened_share=0.3 + 0.4 * uniform[5],
         foreground_extinction=disc.foreground_extinction,

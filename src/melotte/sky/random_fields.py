@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor
+
+
+def fast_length(least: int) -> int:
+    """Smallest number from ``least`` on with no prime factor above 5: quick to transform."""
+    length = max(1, least)
+    while True:
+        rest = length
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return length
+        length += 1
 
 
 def gaussian_field(size: int, slope: float, generator: torch.Generator) -> Tensor:
@@ -23,12 +35,33 @@ def gaussian_field(size: int, slope: float, generator: torch.Generator) -> Tenso
     Tensor, shape (size, size)
         Cut from a field a quarter wider, so that opposite edges do not match.
     """
-    wide = int(next_fast_len(size + size // 4, real=True))
+    wide = fast_length(size + size // 4)
     white = torch.randn(wide, wide, generator=generator)
     k = torch.hypot(torch.fft.fftfreq(wide)[:, None], torch.fft.rfftfreq(wide)[None])
     k[0, 0] = torch.inf
     field = torch.fft.irfft2(torch.fft.rfft2(white) * k ** (slope / 2), s=(wide, wide))
     field = field[:size, :size]
+    return (field - field.mean()) / field.std()
+
+
+def filamentary_field(size: int, slope: float, generator: torch.Generator) -> Tensor:
+    """Random field with ridges, as dust lanes have them: mean 0, standard deviation 1.
+
+    Half of it is :func:`gaussian_field`; the other half rises to sharp ridges where another
+    such field changes sign.
+
+    Parameters
+    ----------
+    size : int, pixels
+    slope : float
+    generator : torch.Generator, on the CPU
+
+    Returns
+    -------
+    Tensor, shape (size, size)
+    """
+    ridges = -torch.sqrt(gaussian_field(size, slope, generator).abs())
+    field = gaussian_field(size, slope, generator) + (ridges - ridges.mean()) / ridges.std()
     return (field - field.mean()) / field.std()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from melotte.errors import MelotteValueError
@@ -20,6 +21,7 @@ from melotte.sky.field_sources import (
 )
 from melotte.sky.galaxy_fields import FieldEnvironment
 from melotte.sky.isochrones import StellarGrid
+from melotte.sky.random_fields import fast_length
 from melotte.telescope.detector_defects import (
     COSMIC_RAYS_PER_MEGAPIXEL,
     bleed,
@@ -29,7 +31,7 @@ from melotte.telescope.detector_defects import (
 from melotte.telescope.drizzle_noise import mosaic_noise
 from melotte.telescope.passbands import counts_per_second, passband
 from melotte.telescope.psf import PSF
-from melotte.telescope.rendering import render_mosaic
+from melotte.telescope.rendering import ImageRenderer, good_period, render_mosaic
 
 if TYPE_CHECKING:
     from melotte.telescope.setups import ImagingSetup
@@ -56,6 +58,8 @@ _NATIVE_PIXEL = {"ACS_WFC": 0.05, "WFC3_UVIS": 0.0396}
 _SQUARE_DEGREE = 3600.0**2
 _PSF_PIXELS = 14.0
 """Pixels over which the noise below a point source counts, when the faintest stars are chosen."""
+
+_LARGEST_KEPT = 1100
 
 _COMPOSITES: dict[tuple[str, ...], CompositeLight] = {}
 
@@ -102,8 +106,9 @@ class FieldOptions:
         Share of the sky's light that is left in the mosaic; its noise stays in any case.
     cosmic_rays : float, hits left per million pixels and band
     background_galaxies, foreground_stars : bool
-    most_stars : int
-        Stars of the galaxy drawn singly, about; the fainter are smooth light that fluctuates.
+    star_density : float
+        Largest number of the galaxy's stars per million pixels that are drawn singly, about;
+        fainter ones are smooth light that fluctuates.
 
     Raises
     ------
@@ -117,12 +122,17 @@ class FieldOptions:
     cosmic_rays: float = COSMIC_RAYS_PER_MEGAPIXEL
     background_galaxies: bool = True
     foreground_stars: bool = True
-    most_stars: int = 200_000
+    star_density: float = 300_000.0
 
     def __post_init__(self) -> None:
-        if self.exposures < 1 or not self.drop > 0 or self.cosmic_rays < 0 or self.most_stars < 1:
+        if (
+            self.exposures < 1
+            or not self.drop > 0
+            or self.cosmic_rays < 0
+            or not self.star_density > 0
+        ):
             raise MelotteValueError(
-                "exposures and most_stars must be at least 1, drop above 0 and cosmic_rays not "
+                "exposures must be at least 1, drop and star_density above 0 and cosmic_rays not "
                 f"negative; found {self}"
             )
         if not 0 <= self.sky_kept <= 1:
@@ -161,14 +171,13 @@ def simulate_field(
     options = options or FieldOptions()
     bands, scale = tuple(setup.bands), float(setup.pixel_scale)
     psfs = setup.psfs()
-    wide = int(next_fast_len(size + 2 * MARGIN, real=True))
+    wide = fast_length(size + 2 * MARGIN)
     sky = sky_rate(environment.sky_surface_brightness, bands, scale)
     unit = counts_per_second(torch.full((len(bands),), float(setup.distance_modulus)), bands)
     limit = _noise_limit(sky, setup) / unit
     parsec = 10 ** (setup.distance_modulus / 5 + 1) * scale / (180 * 3600 / math.pi)
-    scene = draw_scene(
-        environment, _composite(bands), wide, parsec, limit, generator, options.most_stars
-    )
+    most_stars = max(1, int(options.star_density * wide**2 / 1e6))
+    scene = draw_scene(environment, _composite(bands), wide, parsec, limit, generator, most_stars)
     positions, flux = scene.positions, scene.light * unit
     area = (wide * scale) ** 2 / _SQUARE_DEGREE
     if options.foreground_stars:
@@ -182,7 +191,7 @@ def simulate_field(
     if options.background_galaxies:
         extended = extended + _galaxies(scene, bands, wide, scale, area, generator)
     fluctuation = _fluctuations(scene, unit, generator)
-    stars = render_mosaic(positions, flux.float(), psfs, scale, (wide, wide), wide, MARGIN)
+    stars = _star_images(positions, flux.float(), psfs, scale, wide)
     blurred = torch.stack(
         [_blurred(extended[band], fluctuation[band], psf, scale) for band, psf in enumerate(psfs)]
     )
@@ -281,6 +290,14 @@ def _blurred(smooth: Tensor, fluctuation: Tensor, psf: PSF, scale: float) -> Ten
     frequency and folds back, so the noise's spectrum is the sum of the aliases.
     """
     size = smooth.shape[-1]
+    response, amplitude = _responses(psf, size, scale)
+    blurred = torch.fft.rfft2(smooth) * response + torch.fft.rfft2(fluctuation) * amplitude
+    return torch.fft.irfft2(blurred, s=(size, size))
+
+
+@lru_cache(maxsize=12)
+def _responses(psf: PSF, size: int, scale: float) -> tuple[Tensor, Tensor]:
+    """Of smooth light, and of a white noise with all its aliases; (size, size // 2 + 1)."""
     fy = torch.fft.fftfreq(size, dtype=torch.float64)
     fx = torch.fft.rfftfreq(size, dtype=torch.float64)
     power = torch.zeros(size, len(fx), dtype=torch.float64)
@@ -295,9 +312,29 @@ def _blurred(smooth: Tensor, fluctuation: Tensor, psf: PSF, scale: float) -> Ten
             if down == right == 0:
                 response = transfer
     kind = torch.complex64 if response.is_complex() else torch.float32
-    both = torch.fft.rfft2(smooth) * response.to(kind)
-    both += torch.fft.rfft2(fluctuation) * torch.sqrt(power).float()
-    return torch.fft.irfft2(both, s=(size, size))
+    return response.to(kind), torch.sqrt(power).float()
+
+
+def _star_images(
+    positions: Tensor, flux: Tensor, psfs: Sequence[PSF], scale: float, size: int
+) -> Tensor:
+    """Stars, shape (n_bands, size, size); small fields keep their renderers for the next."""
+    if size > _LARGEST_KEPT:
+        return render_mosaic(positions, flux, psfs, scale, (size, size), margin=2 * MARGIN)
+    local = (positions - (size - 1) / 2) * scale
+    offsets = torch.tensor([0, len(local)])
+    return torch.cat(
+        [
+            _renderer(psf, scale, size).render(local, flux[:, band, None], offsets)[0]
+            for band, psf in enumerate(psfs)
+        ]
+    )
+
+
+@lru_cache(maxsize=6)
+def _renderer(psf: PSF, scale: float, size: int) -> ImageRenderer:
+    period = good_period(size + 2 * MARGIN)
+    return ImageRenderer([[psf]], [scale], size, period, clusters_at_once=1)
 
 
 def _expose(
