@@ -149,16 +149,49 @@ def drizzled_blur(detector: float, native_pixel: float, drop: float = 1.0) -> fl
 
 
 def mosaic_blur(bands: tuple[str, ...], drop: float = 1.0) -> tuple[float, ...]:
-    """Blur of each band in a drizzled mosaic, arcsec."""
-    return tuple(
-        round(
-            drizzled_blur(
-                DETECTOR_BLUR[band], ACS_PIXEL if band.startswith("ACS") else UVIS_PIXEL, drop
-            ),
-            4,
+    """Blur of each band in a drizzled mosaic: the detector's and drizzle's, arcsec.
+
+    Parameters
+    ----------
+    bands : tuple of str
+        Full names of bands of WFC3/UVIS or ACS/WFC.
+    drop : float, in [0, 1]
+        Drizzle's ``pixfrac``.
+
+    Raises
+    ------
+    MelotteValueError
+        When a band's blur is not known.
+    """
+    unknown = [band for band in bands if band not in DETECTOR_BLUR]
+    if unknown:
+        raise MelotteValueError(
+            f"no blur is known for {', '.join(unknown)}, only for {', '.join(DETECTOR_BLUR)}: "
+            f"give the blur yourself"
         )
-        for band in bands
+    native = [ACS_PIXEL if band.startswith("ACS") else UVIS_PIXEL for band in bands]
+    return tuple(
+        round(drizzled_blur(DETECTOR_BLUR[band], pixel, drop), 4)
+        for band, pixel in zip(bands, native, strict=True)
     )
+
+
+def metallicity_of(heavy_elements: float) -> float:
+    """[Fe/H] of a mass fraction Z on the scale of PARSEC's isochrones, which the papers used.
+
+    The shipped isochrones have another solar Z: models are compared at equal [Fe/H], not equal Z.
+
+    Parameters
+    ----------
+    heavy_elements : float
+        Z, above 0.
+
+    References
+    ----------
+    Bressan et al. 2012, MNRAS 427, 127, sections 2 and 4: Y = 0.2485 + 1.78 Z, solar Z/X = 0.0207.
+    """
+    hydrogen = 1 - (0.2485 + 1.78 * heavy_elements) - heavy_elements
+    return math.log10(heavy_elements / hydrogen / 0.0207)
 
 
 _M31_BANDS = ("WFC3_UVIS_F336W", "ACS_WFC_F475W", "ACS_WFC_F814W")
@@ -170,12 +203,12 @@ M31_PHAT = ImagingSetup(
     blur=mosaic_blur(_M31_BANDS),
     exposure=(1350.0, 1720.0, 1520.0),
     distance_modulus=distance_modulus_of(785e3),
-    metallicity=math.log10(0.009 / 0.0142),
+    metallicity=math.log10(0.009 / 0.0185),
 )
 """PHAT's bricks as Bialopetravičius et al. 2019 used them: 80 px of 0.05 arcsec, Z = 0.009.
 
 Distance: McConnachie et al. 2005. Exposures: one pointing's (Dalcanton et al. 2012, section 3; the
-ACS fields overlap, so that most of a brick is deeper). Solar Z: 0.0142 (Asplund et al. 2009), to
+ACS fields overlap, so that most of a brick is deeper). Solar Z: 0.0185, that of the shipped isochrones.
 which the shipped isochrones refer.
 """
 
@@ -185,7 +218,7 @@ M83_MOSAIC = ImagingSetup(
     blur=mosaic_blur(_M83_BANDS),
     exposure=(1890.0, 1880.0, 1203.0),
     distance_modulus=distance_modulus_of(4.5e6),
-    metallicity=math.log10(0.03 / 0.0142),
+    metallicity=math.log10(0.03 / 0.0185),
 )
 """The M83 mosaic as Bialopetravičius & Narbutis 2020 used it: 64 px of 0.04 arcsec, Z = 0.03.
 
