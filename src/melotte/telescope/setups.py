@@ -176,24 +176,6 @@ def mosaic_blur(bands: tuple[str, ...], drop: float = 1.0) -> tuple[float, ...]:
     )
 
 
-def metallicity_of(heavy_elements: float) -> float:
-    """[Fe/H] of a mass fraction Z on the scale of PARSEC's isochrones, which the papers used.
-
-    The shipped isochrones have another solar Z: models are compared at equal [Fe/H], not equal Z.
-
-    Parameters
-    ----------
-    heavy_elements : float
-        Z, above 0.
-
-    References
-    ----------
-    Bressan et al. 2012, MNRAS 427, 127, sections 2 and 4: Y = 0.2485 + 1.78 Z, solar Z/X = 0.0207.
-    """
-    hydrogen = 1 - (0.2485 + 1.78 * heavy_elements) - heavy_elements
-    return math.log10(heavy_elements / hydrogen / 0.0207)
-
-
 _M31_BANDS = ("WFC3_UVIS_F336W", "ACS_WFC_F475W", "ACS_WFC_F814W")
 _M83_BANDS = ("WFC3_UVIS_F336W", "WFC3_UVIS_F438W", "WFC3_UVIS_F814W")
 
@@ -208,8 +190,8 @@ M31_PHAT = ImagingSetup(
 """PHAT's bricks as Bialopetravičius et al. 2019 used them: 80 px of 0.05 arcsec, Z = 0.009.
 
 Distance: McConnachie et al. 2005. Exposures: one pointing's (Dalcanton et al. 2012, section 3; the
-ACS fields overlap, so that most of a brick is deeper). Solar Z: 0.0185, that of the shipped isochrones.
-which the shipped isochrones refer.
+ACS fields overlap, so that most of a brick is deeper). Solar Z: 0.0185, that of the shipped
+isochrones.
 """
 
 M83_MOSAIC = ImagingSetup(
