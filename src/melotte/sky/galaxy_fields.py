@@ -159,9 +159,10 @@ M83 = DiscGalaxy(
 )
 """M83 at 4.5 Mpc.
 
-Stellar mass, star formation and scale length: Leroy et al. 2021, ApJS 257, 43, Table 3, brought
-to 4.5 Mpc; the disc ends steeply from about 5 arcmin on: Thilker et al. 2005, ApJ 619, L79; metallicity gradient: Bresolin et al. 2016, ApJ 830, 64, and Hernandez et al. 2019,
-ApJ 872, 116; foreground: Schlafly & Finkbeiner 2011, ApJ 737, 103.
+Star formation and scale length: Leroy et al. 2021, ApJS 257, 43, Table 3, brought to 4.5 Mpc; the
+disc ends steeply from about 5 arcmin on: Thilker et al. 2005, ApJ 619, L79; metallicity gradient:
+Bresolin et al. 2016, ApJ 830, 64, and Hernandez et al. 2019, ApJ 872, 116; foreground: Schlafly &
+Finkbeiner 2011, ApJ 737, 103. Mass and dust are chosen for the galaxy's total magnitudes.
 """
 
 GALAXIES = {"m31": M31, "m83": M83}

@@ -7,18 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-FULL_WELL = {"ACS_WFC": 80_000.0, "WFC3_UVIS": 67_000.0}
-"""Electrons that a pixel holds (ACS and WFC3 Instrument Handbooks, Sect. 4.3 and 5.4)."""
-
 COSMIC_RAYS_PER_MEGAPIXEL = 25.0
 """Hits that the combination of a few exposures leaves in a band."""
 
 _LONGEST_BLEED = 400
-
-
-def full_well(band: str) -> float:
-    """Electrons that a pixel of a band's camera holds; the lower one for unknown cameras."""
-    return next((well for name, well in FULL_WELL.items() if band.startswith(name)), 67_000.0)
 
 
 def bleed(rate: Tensor, ceiling: float) -> tuple[Tensor, Tensor]:

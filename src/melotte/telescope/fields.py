@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -26,15 +25,13 @@ from melotte.telescope.detector_defects import (
     COSMIC_RAYS_PER_MEGAPIXEL,
     bleed,
     cosmic_ray_residuals,
-    full_well,
 )
+from melotte.telescope.detectors import Detector, detector_of
 from melotte.telescope.drizzle_noise import mosaic_noise
 from melotte.telescope.passbands import counts_per_second, passband
 from melotte.telescope.psf import PSF
 from melotte.telescope.rendering import ImageRenderer, good_period, render_mosaic
-
-if TYPE_CHECKING:
-    from melotte.telescope.setups import ImagingSetup
+from melotte.telescope.setups import ImagingSetup
 
 MARGIN = 32
 """Pixels beyond the border whose light reaches into the field."""
@@ -54,7 +51,6 @@ SUN_MINUS_V = {
 }
 """Vega colour of zodiacal light, taken as the Sun's: this band minus V, mag."""
 
-_NATIVE_PIXEL = {"ACS_WFC": 0.05, "WFC3_UVIS": 0.0396}
 _SQUARE_DEGREE = 3600.0**2
 _PSF_PIXELS = 14.0
 """Pixels over which the noise below a point source counts, when the faintest stars are chosen."""
@@ -152,7 +148,8 @@ def simulate_field(
     ----------
     environment : FieldEnvironment
     setup : ImagingSetup
-        Its metallicity is that of clusters and plays no part here.
+        Its metallicity is that of clusters and plays no part here. Where it states no read
+        noise, the cameras' is taken.
     size : int, pixels along a side, >= 16
     generator : torch.Generator, on the CPU
     options : FieldOptions, optional
@@ -174,7 +171,7 @@ def simulate_field(
     wide = fast_length(size + 2 * MARGIN)
     sky = sky_rate(environment.sky_surface_brightness, bands, scale)
     unit = counts_per_second(torch.full((len(bands),), float(setup.distance_modulus)), bands)
-    limit = _noise_limit(sky, setup) / unit
+    limit = _noise_limit(sky, setup, options) / unit
     parsec = 10 ** (setup.distance_modulus / 5 + 1) * scale / (180 * 3600 / math.pi)
     most_stars = max(1, int(options.star_density * wide**2 / 1e6))
     scene = draw_scene(environment, _composite(bands), wide, parsec, limit, generator, most_stars)
@@ -230,10 +227,18 @@ def _composite(bands: tuple[str, ...]) -> CompositeLight:
     return _COMPOSITES[bands]
 
 
-def _noise_limit(sky: Tensor, setup: ImagingSetup) -> Tensor:
+def _read_noise(setup: ImagingSetup, camera: Detector, options: FieldOptions) -> float:
+    """Electrons in a pixel of the mosaic: the set-up's where it states one, else the camera's."""
+    own = camera.read_noise * math.sqrt(options.exposures) * setup.pixel_scale / camera.pixel
+    return setup.read_noise or own
+
+
+def _noise_limit(sky: Tensor, setup: ImagingSetup, options: FieldOptions) -> Tensor:
     """Counts/s of a star at the sky's noise, shape (n_bands,)."""
     exposure = torch.tensor([float(one) for one in setup.exposure])
-    return torch.sqrt(_PSF_PIXELS * (sky * exposure + setup.read_noise**2)) / exposure
+    reading = [_read_noise(setup, detector_of(band), options) for band in setup.bands]
+    variance = sky * exposure + torch.tensor(reading) ** 2
+    return torch.sqrt(_PSF_PIXELS * variance) / exposure
 
 
 def _galaxies(
@@ -350,12 +355,13 @@ def _expose(
     size = light.shape[-1]
     images, masks = [], []
     for band, name in enumerate(setup.bands):
-        exposure = float(setup.exposure[band])
-        native = next((p for camera, p in _NATIVE_PIXEL.items() if name.startswith(camera)), 0.04)
-        ceiling = full_well(name) * options.exposures / exposure
-        rate, full = bleed(light[band] + sky[band], ceiling * (setup.pixel_scale / native) ** 2)
-        drop = options.drop * native / setup.pixel_scale
-        noise = mosaic_noise(rate, exposure, setup.read_noise, drop, generator)
+        exposure, camera = float(setup.exposure[band]), detector_of(name)
+        coarser = setup.pixel_scale / camera.pixel
+        ceiling = camera.full_well * options.exposures / exposure * coarser**2
+        rate, full = bleed(light[band] + sky[band], ceiling)
+        dark = camera.dark * coarser**2
+        reading = _read_noise(setup, camera, options)
+        noise = mosaic_noise(rate + dark, exposure, reading, options.drop / coarser, generator)
         hits = cosmic_ray_residuals(size, exposure, generator, options.cosmic_rays)
         images.append(rate - (1 - options.sky_kept) * sky[band] + noise + hits)
         masks.append(full)
