@@ -110,7 +110,7 @@ def _stacks(
         else counts_factor(one, expected.zero_points_ab.get(band, math.nan), f"{where}, {band}")
         for band, one in zip(expected.bands, used, strict=True)
     ]
-    step, size = _step(scale, expected), expected.size
+    step, size = resampling_step(scale, expected), expected.size
     if min(first.shape) < size * step * (1 - 1e-3):
         stretched = "" if step == 1 else f" at {expected.pixel_scale:g} arcsec/px"
         raise MelotteValueError(
@@ -131,11 +131,17 @@ def _stacks(
         for band, (place, factor) in enumerate(zip(places, factors, strict=True)):
             if place is not None:
                 images[:, band] = _fitted(every[:, place], size, step) * np.float32(factor)
-        yield from stacked(images, ids[rows], expected, template, missing)
+        yield from stacked(images, ids[rows], template, missing, allow)
 
 
-def _step(scale: float, expected: ExpectedImages) -> float:
-    """Side of the model's pixels in pixels of the file; 1 where they are the same."""
+def resampling_step(scale: float, expected: ExpectedImages) -> float:
+    """Side of the model's pixels in pixels of a file; 1 where they are the same to 2 %.
+
+    Raises
+    ------
+    MelotteValueError
+        When one scale is more than twice the other.
+    """
     if expected.pixel_scale is None or abs(scale / expected.pixel_scale - 1) <= SAME_SCALE:
         return 1.0
     ratio = expected.pixel_scale / scale

@@ -132,8 +132,8 @@ def _from_array(
         n_planes = 1
     else:
         raise MelotteValueError(
-            f"{path} holds an array of shape {side_by_side(shape)}; stamps of (objects, bands, rows, columns) "
-            "are needed"
+            f"{path} holds an array of shape {side_by_side(shape)}; "
+            "stamps of (objects, bands, rows, columns) are needed"
         )
     single = len(shape) == 2 or (len(shape) == 3 and n_planes > 1)
     n = 1 if single else shape[0]

@@ -201,39 +201,44 @@ class RejectedImage:
 def stacked(
     images: Images,
     ids: Sequence[str],
-    expected: ExpectedImages,
     template: ImageStack,
-    missing: Sequence[int] = (),
-    rows: Mapping[str, Sequence[Any]] | None = None,
+    absent: Sequence[int] = (),
+    allow_empty: bool = False,
+    by_object: Mapping[str, Sequence[Any]] | None = None,
 ) -> Iterator[ImageStack | RejectedImage]:
-    """One stack of the stamps that hold anything; the others as rejected, in front of it.
+    """One stack of the stamps that hold what is needed; before it the others, rejected.
 
     Parameters
     ----------
     images : array, float32, shape (n, n_bands, size, size), counts/s
         Not finite where there is no value.
     ids : sequence of str, length n
-    expected : ExpectedImages
     template : ImageStack
         What is the same for all stamps.
-    missing : sequence of int
-        Places of bands that are allowed to be empty.
-    rows : mapping of str to sequence, each of length n
+    absent : sequence of int
+        Places of bands that no object has.
+    allow_empty : bool
+        Whether an object may lack bands as long as one has a value.
+    by_object : mapping of str to sequence, each of length n
         What the header lists by object.
     """
     bad: NDArray[np.bool_] = ~np.isfinite(images)
     images = np.where(bad, np.float32(np.nan), images)
     empty = np.asarray(bad.all(axis=(2, 3)))
-    needed = np.array([place not in missing for place in range(len(expected.bands))])
-    failed = np.asarray((empty & needed).any(axis=1) | empty.all(axis=1))
+    there = np.array([place not in absent for place in range(len(template.bands))])
+    failed = np.asarray(empty.all(axis=1))
+    if not allow_empty:
+        failed = failed | np.asarray((empty & there).any(axis=1))
     for row in np.flatnonzero(failed).tolist():
-        names = [expected.bands[place] for place in np.flatnonzero(empty[row] & needed)]
+        names = [template.bands[place] for place in np.flatnonzero(empty[row] & there)]
         yield RejectedImage(ids[row], f"no pixel with a value in {', '.join(names)}")
     kept = np.flatnonzero(~failed)
     if not len(kept):
         return
-    spoiled = bad[kept][:, needed].any(axis=(1, 2, 3))
-    listed = {key: [values[row] for row in kept.tolist()] for key, values in (rows or {}).items()}
+    spoiled = bad[kept][:, there].any(axis=(1, 2, 3))
+    listed = {
+        key: [values[row] for row in kept.tolist()] for key, values in (by_object or {}).items()
+    }
     yield replace(
         template,
         images=torch.from_numpy(np.ascontiguousarray(images[kept])),

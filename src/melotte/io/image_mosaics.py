@@ -1,0 +1,382 @@
+"""Cutouts out of mosaics, one FITS image a band or several bricks of it, at given positions."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from melotte.errors import MelotteValueError
+from melotte.flags import Flag
+from melotte.io.image_cutouts import resampling_step
+from melotte.io.image_files import merged_header, open_fits, pixels
+from melotte.io.image_headers import BandHeader, match_bands, plain_band, read_band_header
+from melotte.io.image_positions import ImagePositions, read_positions
+from melotte.io.image_stacks import (
+    STACK_SIZE,
+    ExpectedImages,
+    ImageOptions,
+    Images,
+    ImageStack,
+    RejectedImage,
+    refuse_unstated,
+    stacked,
+    template_stack,
+)
+from melotte.io.image_units import counts_factor
+from melotte.io.reprojection import celestial, first_image, reprojected, resampled
+from melotte.io.table_files import listed
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+Array = NDArray[np.float64]
+
+MISALIGNED = 0.1
+"""px by which the corners of a stamp may be off another band's pixels and still be copied."""
+
+BLANK_SHARE = 0.01
+"""Share of exact zeros in a stamp of real numbers from which they are no measurements."""
+
+_MARGIN = 3
+_CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _Mosaic:
+    """One image of one band."""
+
+    path: Path
+    hdu: Any
+    weight: Any
+    wcs: Any
+    header: BandHeader
+    factor: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return int(self.hdu.shape[0]), int(self.hdu.shape[1])
+
+    def window(self, top: int, left: int, n_rows: int, n_columns: int) -> Images:
+        """A part in counts/s, NaN outside the image, where weights are 0 and where it is blank."""
+        values = np.full((n_rows, n_columns), np.nan, dtype=np.float32)
+        rows = slice(max(top, 0), min(top + n_rows, self.shape[0]))
+        columns = slice(max(left, 0), min(left + n_columns, self.shape[1]))
+        if rows.stop <= rows.start or columns.stop <= columns.start:
+            return values
+        part = pixels(self.hdu, (rows, columns), self.path)
+        if self.weight is not None:
+            part[~(pixels(self.weight, (rows, columns), self.path) > 0)] = np.nan
+        if self.hdu.header.get("BITPIX", 0) < 0:
+            blank = part == 0
+            if blank.mean() > BLANK_SHARE:
+                part[blank] = np.nan
+        place = (
+            slice(rows.start - top, rows.stop - top),
+            slice(columns.start - left, columns.stop - left),
+        )
+        values[place] = part * np.float32(self.factor)
+        return values
+
+
+def read_mosaic_cutouts(
+    paths: Sequence[str | Path],
+    positions: str | Path | Table | ImagePositions,
+    expected: ExpectedImages,
+    options: ImageOptions | Mapping[str, Any] | None = None,
+) -> Iterator[ImageStack | RejectedImage]:
+    """Cut stamps in all bands at given positions, in counts per second.
+
+    The grid is that of the first band the model reads, with the stamp's centre on the nearest
+    half or whole pixel. Bands on the same grid are copied; others are resampled with their flux
+    kept, and those turned against it reprojected. Of several images of a band, each object is cut
+    from the one it lies deepest inside. Only the pixels that are needed are read.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+        FITS images, plain, gzipped or tile-compressed; at least one a band.
+    positions : path, astropy Table or ImagePositions
+        ``ra`` and ``dec``, or ``x`` and ``y`` in pixels of the first file.
+    expected : ExpectedImages
+    options : ImageOptions or mapping, optional
+
+    Yields
+    ------
+    ImageStack
+        Up to 256 objects; the header lists their ``ra`` and ``dec`` (deg) and their ``x`` and
+        ``y`` (px, from 0) in the first band's image.
+    RejectedImage
+        An object without a position, outside a mosaic or without any value in a band.
+
+    Raises
+    ------
+    MelotteFileError
+        When a file is missing, damaged or holds no image.
+    MelotteValueError
+        When bands, scale, unit or coordinates are missing or do not fit, or an option is not
+        allowed.
+    MissingExtraError
+        When bands are turned against each other and the package ``reproject`` is not installed
+        (extra ``images``).
+    """
+    chosen = options if isinstance(options, ImageOptions) else ImageOptions.parse(options or {})
+    files = [Path(path) for path in paths]
+    if not files:
+        raise MelotteValueError("no mosaic was given; give one FITS image a band")
+    where = listed([str(path) for path in files], most=3)
+    table = positions
+    if not isinstance(table, ImagePositions):
+        table = read_positions(table, chosen.column, chosen.pixel_origin)
+    with ExitStack() as stack:
+        mosaics = [
+            _opened(path, stack, expected, chosen, place, len(files))
+            for place, path in enumerate(files)
+        ]
+        refuse_unstated(
+            [one.header for one in mosaics], mosaics[0].header.pixel_scale, expected, where
+        )
+        names = list(dict.fromkeys(plain_band(one.header.band) for one in mosaics))
+        places = match_bands(names, expected.bands, where, chosen.missing_band == "allow")
+        bands = [
+            []
+            if place is None
+            else [one for one in mosaics if plain_band(one.header.band) == names[place]]
+            for place in places
+        ]
+        bands = [
+            [_with_factor(one, band, expected) for one in ones]
+            for band, ones in zip(expected.bands, bands, strict=True)
+        ]
+        cutter = _Cutter(mosaics[0], bands, expected, chosen.missing_band == "allow", where)
+        for start in range(0, len(table), STACK_SIZE):
+            yield from cutter.stacks(table, slice(start, min(start + STACK_SIZE, len(table))))
+
+
+def _opened(
+    path: Path,
+    stack: ExitStack,
+    expected: ExpectedImages,
+    options: ImageOptions,
+    place: int,
+    n: int,
+) -> _Mosaic:
+    opened = stack.enter_context(open_fits(path))
+    hdu = first_image(opened, path, options.hdu)
+    header = read_band_header(merged_header(opened, hdu), None, path)
+    header = options.of_plane(header, place, n)
+    weights = [
+        one
+        for one in opened
+        if one.name == "WHT" and getattr(one, "shape", None) == hdu.shape and one.ver == hdu.ver
+    ]
+    weight = weights[0] if weights and hdu.name == "SCI" else None
+    wcs = celestial(hdu, opened, path, needed=False)
+    return _Mosaic(path, hdu, weight, wcs, header, math.nan)
+
+
+def _with_factor(one: _Mosaic, band: str, expected: ExpectedImages) -> _Mosaic:
+    reference = expected.zero_points_ab.get(band, math.nan)
+    return replace(one, factor=counts_factor(one.header, reference, str(one.path)))
+
+
+class _Cutter:
+    """Cuts stamps of all bands on the grid of the first one."""
+
+    def __init__(
+        self,
+        first: _Mosaic,
+        bands: Sequence[Sequence[_Mosaic]],
+        expected: ExpectedImages,
+        allow_empty: bool,
+        where: str,
+    ) -> None:
+        self.first = first
+        self.bands = bands
+        self.expected = expected
+        self.allow_empty = allow_empty
+        self.reference = next(place for place, ones in enumerate(bands) if ones)
+        every = [one for ones in bands for one in ones]
+        bare = [one for one in [first, *every] if one.wcs is None]
+        self.on_sky = not bare
+        if bare and (len({one.shape for one in every}) > 1 or any(len(one) > 1 for one in bands)):
+            raise MelotteValueError(
+                f"{bare[0].path} has no celestial coordinates and {where} differ in size; "
+                "a WCS, or one image a band on the same grid, is needed"
+            )
+
+    def stacks(self, table: ImagePositions, rows: slice) -> Iterator[ImageStack | RejectedImage]:
+        """Stamps of some rows of a table, in its order."""
+        ids = table.ids[rows]
+        at, sky, located = self._located(table, rows)
+        chosen = np.zeros((len(ids), len(self.bands)), dtype=np.int64)
+        pixel = np.full((len(ids), 2), np.nan)
+        inside = np.zeros(len(ids), dtype=bool)
+        for place, ones in enumerate(self.bands):
+            if not ones:
+                continue
+            there = np.stack([at if sky is None else _to_pixel(one.wcs, sky) for one in ones])
+            extent = np.array([one.shape[::-1] for one in ones])[:, None]
+            depth = np.minimum(there + 0.5, extent - 0.5 - there).min(axis=-1)
+            depth = np.where(np.isfinite(depth) & located, depth, -np.inf)
+            chosen[:, place] = depth.argmax(axis=0)
+            if place == self.reference:
+                pixel = np.take_along_axis(there, chosen[:, place][None, :, None], 0)[0]
+                inside = depth.max(axis=0) > 0
+        for row in np.flatnonzero(~inside).tolist():
+            if located[row]:
+                band = self.expected.bands[self.reference]
+                yield RejectedImage(ids[row], f"outside the mosaic of {band}")
+            else:
+                yield RejectedImage(ids[row], "no position", int(Flag.FAILED))
+        kept = np.flatnonzero(inside).tolist()
+        # One stack has one exposure a band, so objects of different bricks go apart.
+        for combination, run in groupby(kept, key=lambda row: tuple(chosen[row].tolist())):
+            members = list(run)
+            mosaics = [
+                ones[number] if ones else None
+                for ones, number in zip(self.bands, combination, strict=True)
+            ]
+            by_object = {"x": pixel[members, 0].tolist(), "y": pixel[members, 1].tolist()}
+            if sky is not None:
+                by_object["ra"] = sky.ra.deg[members].tolist()
+                by_object["dec"] = sky.dec.deg[members].tolist()
+            yield from self._stack(
+                mosaics, pixel[members], [ids[row] for row in members], by_object
+            )
+
+    def _located(self, table: ImagePositions, rows: slice) -> tuple[Array, Any, NDArray[np.bool_]]:
+        """Pixels in the first file, sky positions (None without a WCS), and which are known."""
+        on_sky = self.on_sky and table.ra is not None and table.dec is not None
+        first, second = (table.ra, table.dec) if on_sky else (table.x, table.y)
+        if first is None or second is None:
+            raise MelotteValueError(
+                f"{self.first.path} has no celestial coordinates for columns ra and dec; "
+                "give columns x and y"
+            )
+        given = np.stack([first[rows], second[rows]], axis=-1)
+        known = np.asarray(np.isfinite(given).all(axis=-1))
+        given = np.where(known[:, None], given, 0.0)
+        if on_sky:
+            from astropy.coordinates import SkyCoord
+
+            return given, SkyCoord(given[:, 0], given[:, 1], unit="deg", frame="icrs"), known
+        return given, _to_sky(self.first.wcs, given) if self.on_sky else None, known
+
+    def _stack(
+        self,
+        mosaics: Sequence[_Mosaic | None],
+        pixel: Array,
+        ids: Sequence[str],
+        by_object: Mapping[str, Sequence[Any]],
+    ) -> Iterator[ImageStack | RejectedImage]:
+        """Stamps about pixels of the reference band, all bands from one image each."""
+        expected, size = self.expected, self.expected.size
+        used = [None if one is None else one.header for one in mosaics]
+        reference = mosaics[self.reference]
+        if reference is None:
+            return
+        step = resampling_step(reference.header.pixel_scale, expected)
+        header: dict[str, Any] = {"sources": [str(one.path) if one else "" for one in mosaics]}
+        centre = pixel
+        if step == 1:
+            centre = _nearest(pixel, size) + (size - 1) / 2
+        else:
+            header["resampled_from"] = reference.header.pixel_scale
+        corners = centre[:, None] + size / 2 * step * _CORNERS
+        sky = _to_sky(reference.wcs, corners) if self.on_sky else None
+        images = np.full((len(ids), len(mosaics), size, size), np.nan, dtype=np.float32)
+        moved: set[str] = set()
+        for place, one in enumerate(mosaics):
+            if one is None:
+                continue
+            there = corners
+            if sky is not None and one is not reference:
+                there = _to_pixel(one.wcs, sky)
+            for row in np.flatnonzero(np.isfinite(there).all(axis=(1, 2))).tolist():
+                target = None if sky is None else sky[row]
+                images[row, place], copied = _stamp(one, there[row], target, size)
+                if not copied:
+                    moved.add(expected.bands[place])
+        header["resampled_bands"] = [band for band in expected.bands if band in moved]
+        scale = reference.header.pixel_scale * step
+        template = template_stack(expected, used, scale, **header)
+        absent = [place for place, one in enumerate(mosaics) if one is None]
+        yield from stacked(images, ids, template, absent, self.allow_empty, by_object)
+
+
+def _nearest(pixel: Array, size: int) -> Array:
+    """First pixel of stamps about positions; of two as near, the lower whatever the rounding."""
+    return np.ceil(pixel - (size - 1) / 2 - 0.5 - 1e-6)
+
+
+def _stamp(one: _Mosaic, corners: Array, sky: Any, size: int) -> tuple[Images, bool]:
+    """A stamp whose outer corners lie at given pixels, and whether its pixels were copied."""
+    centre = corners.mean(axis=0)
+    first = _nearest(centre, size)
+    straight = first + (size - 1) / 2 + _CORNERS * size / 2
+    if np.abs(corners - straight).max() < MISALIGNED:
+        return one.window(int(first[1]), int(first[0]), size, size), True
+    low = np.floor(corners.min(axis=0)).astype(int) - _MARGIN
+    high = np.ceil(corners.max(axis=0)).astype(int) + _MARGIN + 1
+    window = one.window(int(low[1]), int(low[0]), int(high[1] - low[1]), int(high[0] - low[0]))
+    along = corners[2] - corners[0]
+    step = float(np.sqrt(np.abs(along[0] * along[1]))) / size
+    upright = centre + _CORNERS * step * size / 2
+    if sky is None or np.abs(corners - upright).max() < MISALIGNED:
+        x, y = (centre - low).tolist()
+        return resampled(window, x, y, step, size), False
+    edges = (low + high - 1) / 2 + _CORNERS * (high - low) / 2
+    here = _tangent(_to_sky(one.wcs, edges), window.shape)
+    return reprojected(window, here, _tangent(sky, (size, size)), (size, size)), False
+
+
+def _tangent(corners: Any, shape: tuple[int, ...]) -> Any:
+    """The tangent plane in which an image of this shape has its outer corners at these points."""
+    from astropy.wcs import WCS
+
+    ra, dec = np.asarray(corners.ra.rad), np.asarray(corners.dec.rad)
+    vectors = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+    middle = vectors.mean(axis=0)
+    middle /= np.linalg.norm(middle)
+    ra0, dec0 = math.atan2(middle[1], middle[0]), math.asin(middle[2])
+    east = np.array([-math.sin(ra0), math.cos(ra0), 0.0])
+    north = np.cross(middle, east)
+    plane = np.degrees(vectors @ np.stack([east, north], axis=1) / (vectors @ middle)[:, None])
+    right = (plane[1] - plane[0] + plane[2] - plane[3]) / (2 * shape[1])
+    up = (plane[3] - plane[0] + plane[2] - plane[1]) / (2 * shape[0])
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.crval = [math.degrees(ra0), math.degrees(dec0)]
+    wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
+    wcs.wcs.cd = np.stack([right, up], axis=1)
+    return wcs
+
+
+def _to_pixel(wcs: Any, sky: Any) -> Array:
+    """Pixel positions (column, row) from 0 of points on the sky, shape (..., 2); NaN if none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            column, row = wcs.world_to_pixel(sky)
+        # Distortions are inverted by iteration, which may fail far outside the image.
+        except Exception:
+            column, row = wcs.wcs_world2pix(sky.ra.deg, sky.dec.deg, 0)
+    return np.stack([np.asarray(column), np.asarray(row)], axis=-1).astype(np.float64)
+
+
+def _to_sky(wcs: Any, pixel: Array) -> Any:
+    """ICRS positions of pixels, shape (..., 2) of columns and rows from 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return wcs.pixel_to_world(pixel[..., 0], pixel[..., 1]).icrs
