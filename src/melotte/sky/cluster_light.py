@@ -22,8 +22,14 @@ from melotte.sky.light_tables import (
     light_table,
 )
 
-CLUSTERS_AT_ONCE = 128
+CLUSTERS_AT_ONCE = 64
+"""Clusters of a portion on a CPU: their tables fit its caches."""
+
 STARS_AT_ONCE = 2_000_000
+"""Stars of a portion on other devices."""
+
+SPREAD = 4.0
+"""Standard deviations, as of a Poisson number, of stars drawn at first beyond those expected."""
 
 _ROW = 64.0
 """Distance between the rows of a table that is searched as one: above any depth."""
@@ -325,10 +331,6 @@ def integrated_magnitudes(stars: Ragged) -> Tensor:
     )
     total.index_add_(0, stars.index, stars.values.double())
     return -2.5 * torch.log10(total)
-
-
-SPREAD = 2.0
-"""Standard deviations, as of a Poisson number, of stars drawn beyond the expected number."""
 
 
 @dataclass(frozen=True)

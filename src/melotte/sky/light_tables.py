@@ -36,7 +36,7 @@ _DARK = -200.0
 
 
 class MassDepth:
-    """Mass as a function of depth, and the moments of mass below a depth.
+    """Mass as a function of depth, and the mean mass below a depth.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class MassDepth:
         mass = imf.quantile(-torch.expm1(-depth))
         self.imf = imf
         self._mass = mass.to(device)
-        self._moments = torch.stack([_running(depth, mass**power) for power in (1, 2)]).to(device)
+        self._mass_below = _running(depth, mass).to(device)
 
     def mass(self, depth: Tensor) -> Tensor:
         """Initial mass at a depth, Msun; same shape, float64."""
@@ -65,16 +65,8 @@ class MassDepth:
     def mean_below(self, depth: Tensor) -> Tensor:
         """Mean mass of the stars of smaller depth, Msun; the lowest mass where there is none."""
         share = -torch.expm1(-depth)
-        mean = lookup(self._moments[0], depth / self.STEP) / share
+        mean = lookup(self._mass_below, depth / self.STEP) / share
         return torch.where(share > 0, mean, self.imf.low)
-
-    def moments_above(self, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean mass, Msun, and mean squared mass of the stars of greater depth."""
-        share = torch.exp(-depth)
-        both = [
-            (moment[-1] - lookup(moment, depth / self.STEP)) / share for moment in self._moments
-        ]
-        return both[0], both[1]
 
 
 @dataclass(frozen=True)

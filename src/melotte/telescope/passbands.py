@@ -22,6 +22,9 @@ _SYNTHETIC = (
     f"photon rate of {VEGA_SPECTRUM} through the system throughput of this band "
     f"and {COLLECTING_AREA:.2f} cm^2"
 )
+_WFC3 = "WFC3 team's table of 2020 for chip UVIS1 (Calamida et al. 2022, AJ 164, 32)"
+_WFC3_IR = "WFC3 team's table of 2020 (Calamida et al. 2022, AJ 164, 32)"
+_ACS = "ACS team's table before its revision of 2016 (Bohlin 2016, ISR ACS 2016-03)"
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,19 @@ class Passband:
         Vega magnitude of a source that gives one electron a second in an infinite aperture.
     ab_minus_vega : float, mag
         AB magnitude of a source of Vega magnitude 0.
-    source : str
-        Of the zero point.
+    published : float, mag
+        The zero point that the instrument's team gives, for comparison.
+    source, published_source : str
+        Where the two come from.
     """
 
     name: str
     pivot_nm: float
     zero_point: float
     ab_minus_vega: float
-    source: str
+    published: float
+    published_source: str
+    source: str = _SYNTHETIC
 
     @property
     def zero_point_ab(self) -> float:
@@ -55,22 +62,22 @@ class Passband:
 
 
 _PASSBANDS = {
-    name: Passband(name, pivot, zero_point, ab_minus_vega, _SYNTHETIC)
-    for name, pivot, zero_point, ab_minus_vega in (
-        ("WFC3_UVIS_F275W", 270.929, 22.6766, 1.4808),
-        ("WFC3_UVIS_F336W", 335.443, 23.5282, 1.1636),
-        ("WFC3_UVIS_F438W", 432.624, 25.0039, -0.1653),
-        ("WFC3_UVIS_F475W", 477.310, 25.8112, -0.1064),
-        ("WFC3_UVIS_F555W", 530.842, 25.8418, -0.0291),
-        ("WFC3_UVIS_F606W", 588.915, 26.0068, 0.0827),
-        ("WFC3_UVIS_F814W", 803.903, 24.6976, 0.4286),
-        ("WFC3_IR_F110W", 1153.446, 26.0396, 0.7765),
-        ("WFC3_IR_F160W", 1537.034, 24.6700, 1.2743),
-        ("ACS_WFC_F435W", 432.985, 25.7628, -0.1156),
-        ("ACS_WFC_F475W", 474.694, 26.1478, -0.1072),
-        ("ACS_WFC_F555W", 536.103, 25.7101, -0.0103),
-        ("ACS_WFC_F606W", 592.188, 26.3979, 0.0864),
-        ("ACS_WFC_F814W", 804.553, 25.5018, 0.4311),
+    row[0]: Passband(*row)
+    for row in (
+        ("WFC3_UVIS_F275W", 270.929, 22.6766, 1.4808, 22.676, _WFC3),
+        ("WFC3_UVIS_F336W", 335.443, 23.5282, 1.1636, 23.526, _WFC3),
+        ("WFC3_UVIS_F438W", 432.624, 25.0039, -0.1653, 25.002, _WFC3),
+        ("WFC3_UVIS_F475W", 477.310, 25.8112, -0.1064, 25.809, _WFC3),
+        ("WFC3_UVIS_F555W", 530.842, 25.8418, -0.0291, 25.838, _WFC3),
+        ("WFC3_UVIS_F606W", 588.915, 26.0068, 0.0827, 26.004, _WFC3),
+        ("WFC3_UVIS_F814W", 803.903, 24.6976, 0.4286, 24.699, _WFC3),
+        ("WFC3_IR_F110W", 1153.446, 26.0396, 0.7765, 26.042, _WFC3_IR),
+        ("WFC3_IR_F160W", 1537.034, 24.6700, 1.2743, 24.662, _WFC3_IR),
+        ("ACS_WFC_F435W", 432.985, 25.7628, -0.1156, 25.767, _ACS),
+        ("ACS_WFC_F475W", 474.694, 26.1478, -0.1072, 26.163, _ACS),
+        ("ACS_WFC_F555W", 536.103, 25.7101, -0.0103, 25.727, _ACS),
+        ("ACS_WFC_F606W", 592.188, 26.3979, 0.0864, 26.406, _ACS),
+        ("ACS_WFC_F814W", 804.553, 25.5018, 0.4311, 25.520, _ACS),
     )
 }
 
