@@ -194,7 +194,7 @@ def simulate_field(
     )
     first = (wide - size) // 2
     inner = slice(first, first + size)
-    light = (stars + blurred)[:, inner, inner].clamp(min=0)
+    light = (stars + blurred)[:, inner, inner]
     return _expose(light, sky, setup, options, generator, environment, len(scene.light))
 
 

@@ -1,0 +1,99 @@
+"""Mosaics written as FITS and read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from melotte.api.fields import simulate_field_mosaic
+from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.io.field_files import read_mosaic, write_mosaic
+from melotte.telescope.passbands import passband
+
+BANDS = ("WFC3_UVIS_F336W", "ACS_WFC_F814W")
+
+
+def write(folder: Path, image: np.ndarray, **changes) -> tuple[Path, ...]:
+    filters = [passband(band) for band in BANDS]
+    given = {
+        "pixel_scale": 0.05,
+        "exposure": (1350.0, 1520.0),
+        "zero_points_ab": [one.zero_point_ab for one in filters],
+        "pivot_nm": [one.pivot_nm for one in filters],
+        "centre": (10.7, 41.3),
+    }
+    return write_mosaic(folder, image, BANDS, **{**given, **changes})
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    image = np.random.default_rng(1).normal(size=(2, 30, 40)).astype(np.float32)
+    masked = np.zeros(image.shape, dtype=bool)
+    masked[1, 3, 4] = True
+    paths = write(tmp_path / "new", image, masked=masked)
+    assert [path.name for path in paths] == ["field_f336w.fits", "field_f814w.fits"]
+    mosaic = read_mosaic(paths)
+    np.testing.assert_array_equal(mosaic.image, image)
+    assert np.argwhere(mosaic.masked).tolist() == [[3, 4]]
+    for header, band, exposure in zip(mosaic.headers, BANDS, (1350.0, 1520.0), strict=True):
+        assert header.band == band
+        assert header.exposure == exposure
+        assert header.pixel_scale == pytest.approx(0.05)
+        assert header.zero_point_ab == pytest.approx(passband(band).zero_point_ab, abs=1e-3)
+        assert header.unit == "ELECTRONS/S"
+
+
+def test_the_coordinates_have_north_up_and_east_left(tmp_path: Path) -> None:
+    mosaic = read_mosaic(write(tmp_path, np.zeros((2, 31, 41), dtype=np.float32)))
+    centre = mosaic.wcs.pixel_to_world(20, 15)
+    assert centre.ra.deg == pytest.approx(10.7)
+    assert centre.dec.deg == pytest.approx(41.3)
+    up, left = mosaic.wcs.pixel_to_world(20, 16), mosaic.wcs.pixel_to_world(19, 15)
+    assert (up.dec - centre.dec).arcsec == pytest.approx(0.05, rel=1e-4)
+    assert left.ra > centre.ra
+    assert centre.separation(left).arcsec == pytest.approx(0.05, rel=1e-4)
+
+
+def test_missing_pixels_are_masked(tmp_path: Path) -> None:
+    image = np.zeros((2, 10, 10), dtype=np.float32)
+    image[0, 2, 3] = np.nan
+    mosaic = read_mosaic(write(tmp_path, image))
+    assert np.argwhere(mosaic.masked).tolist() == [[2, 3]]
+
+
+def test_bands_on_other_grids_are_refused(tmp_path: Path) -> None:
+    small = write(tmp_path / "a", np.zeros((2, 10, 10), dtype=np.float32))
+    large = write(tmp_path / "b", np.zeros((2, 12, 10), dtype=np.float32))
+    coarse = write(tmp_path / "c", np.zeros((2, 10, 10), dtype=np.float32), pixel_scale=0.1)
+    with pytest.raises(MelotteValueError, match="one grid"):
+        read_mosaic([small[0], large[1]])
+    with pytest.raises(MelotteValueError, match="pixel scales differ"):
+        read_mosaic([small[0], coarse[1]])
+    with pytest.raises(MelotteValueError, match="at least one file"):
+        read_mosaic([])
+    with pytest.raises(MelotteFileError, match="does not exist"):
+        read_mosaic([tmp_path / "none.fits"])
+    with pytest.raises(MelotteValueError, match="one entry a band"):
+        write(tmp_path, np.zeros((3, 10, 10), dtype=np.float32))
+
+
+def test_a_file_without_an_image_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.fits"
+    fits.HDUList([fits.PrimaryHDU()]).writeto(path)
+    with pytest.raises(MelotteFileError, match="no two-dimensional image"):
+        read_mosaic([path])
+
+
+def test_a_simulated_field_is_written_with_its_seed(tmp_path: Path) -> None:
+    paths = simulate_field_mosaic("m83", tmp_path, size=64, seed=7, radius=5.0)
+    again = simulate_field_mosaic("m83", tmp_path / "again", size=64, seed=7, radius=5.0)
+    assert len(paths) == 3
+    np.testing.assert_array_equal(read_mosaic(paths).image, read_mosaic(again).image)
+    header = fits.getheader(paths[0])
+    assert (header["SEED"], header["GALAXY"], header["RADIUS"]) == (7, "M83", 5.0)
+    with pytest.raises(MelotteValueError, match="size must be in"):
+        simulate_field_mosaic("m83", tmp_path, size=4)
+    with pytest.raises(MelotteValueError, match="there are m31, m83"):
+        simulate_field_mosaic("m82", tmp_path)
