@@ -203,6 +203,9 @@ class _Judging:
         flags = flag_posteriors(unit.numpy(), model.parameters)
         if batch.observation.flags is not None:
             flags |= batch.observation.flags.cpu().numpy()
+        raised = getattr(model.system, "result_flags", None)
+        if raised is not None:
+            flags |= raised(batch.observation, outputs).numpy()
         if self.domain is not None:
             summaries, _ = model.system.summaries(batch.observation)
             flags |= self.domain.judge(summaries, outputs["embedding"]).flags

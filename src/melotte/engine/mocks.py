@@ -19,6 +19,11 @@ from melotte.ragged import Ragged, offsets_of
 from melotte.systems.base import Batch, Field, Observation, System
 
 GROUPS_PER_BATCH = 1 << 32
+_AREAS: dict[int, str] = {
+    Stream.MOCKS: "test",
+    Stream.VALIDATION: "validation",
+    Stream.REFERENCE: "validation",
+}
 
 
 def mock_batch(
@@ -51,11 +56,32 @@ def mock_batch(
         mean the same in every batch (a library of rendered objects).
     """
     check_views(batch_size, views)
+    system = placed(system, keys)
     generator = keyed_generator(seed, *keys, device=device)
     batch = system.observe(system.draw(batch_size // views, generator), generator, views)
     if getattr(system, "shared_groups", False):
         return batch
     return replace(batch, group=batch.group + keys[-1] * GROUPS_PER_BATCH)
+
+
+def placed(system: System, keys: Sequence[int]) -> System:
+    """The system as it makes the mocks of a stream.
+
+    A system that keeps areas of the sky apart has ``in_area(area)``, which gives the system that
+    draws from ``"training"``, ``"validation"`` or ``"test"``: mocks to train on and their
+    constants come from the first, those to validate and to set thresholds from the second, banks
+    and evaluations from the third.
+
+    Parameters
+    ----------
+    system : System
+    keys : sequence of int
+        Of the stream; training batches have one key, all others begin with a :class:`Stream`.
+    """
+    move = getattr(system, "in_area", None)
+    if move is None:
+        return system
+    return move(_AREAS.get(keys[0], "training") if len(keys) > 1 else "training")
 
 
 class MockStream(IterableDataset[Batch]):

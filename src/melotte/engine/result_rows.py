@@ -102,6 +102,9 @@ class RowMaker:
         if observation.flags is not None:
             flags |= observation.flags.cpu().numpy()
         columns = self._columns(observation, outputs)
+        raised = getattr(model.system, "result_flags", None)
+        if raised is not None:
+            flags |= raised(observation, outputs).numpy()
         reasons = [""] * len(ids)
         if self.domain is not None:
             summaries, names = model.system.summaries(observation)

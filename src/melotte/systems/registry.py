@@ -135,11 +135,37 @@ def _ho2019(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
     return Ho2019(DataSettings.parse(data, "data"), ModelSettings.parse(model, "model"))
 
 
+def _cluster_images(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
+    from melotte.systems.cluster_images.settings import DataSettings, ModelSettings
+    from melotte.systems.cluster_images.system import ClusterImages
+
+    return ClusterImages(DataSettings.parse(data, "data"), ModelSettings.parse(model, "model"))
+
+
+def _paper_one(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
+    from melotte.systems.bialopetravicius.settings import PaperOneSettings
+    from melotte.systems.bialopetravicius.system import PaperOne
+    from melotte.systems.cluster_images.settings import DataSettings
+
+    return PaperOne(DataSettings.parse(data, "data"), PaperOneSettings.parse(model, "model"))
+
+
+def _paper_two(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
+    from melotte.systems.bialopetravicius.settings import PaperTwoSettings
+    from melotte.systems.bialopetravicius.system import PaperTwo
+    from melotte.systems.cluster_images.settings import DataSettings
+
+    return PaperTwo(DataSettings.parse(data, "data"), PaperTwoSettings.parse(model, "model"))
+
+
 _BUILDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], System]] = {
     "open-cluster": _open_cluster,
     "branco-ferraz": _branco_ferraz,
     "galaxy-cluster": _galaxy_cluster,
     "ho2019": _ho2019,
+    "cluster-images": _cluster_images,
+    "bialopetravicius2019": _paper_one,
+    "bialopetravicius2020": _paper_two,
 }
 """What builds a system from its sections of a preset; a system's modules load when it is built."""
 

@@ -1,0 +1,1 @@
+"""Star clusters in multi-band images of other galaxies: melotte's own system."""

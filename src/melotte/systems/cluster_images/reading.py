@@ -1,0 +1,259 @@
+"""Cluster images from users' files, as the network reads them, flagged where they differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from melotte.errors import MelotteValueError
+from melotte.flags import Flag
+from melotte.io.image_cutouts import read_cutouts
+from melotte.io.image_mosaics import read_mosaic_cutouts
+from melotte.io.image_stacks import ExpectedImages, ImageOptions, ImageStack, RejectedImage
+from melotte.sky.extinction import ccm89
+from melotte.systems.base import Observation, RowError
+from melotte.systems.cluster_images.settings import DataSettings
+from melotte.telescope.passbands import passband
+from melotte.telescope.psf import HubblePSF, fwhm
+from melotte.telescope.setups import M31_PHAT, M83_MOSAIC, ImagingSetup, mosaic_blur
+
+SLACK = 0.02
+"""Relative difference from a range's ends that still counts as inside."""
+
+_STANDARD = {"m31": M31_PHAT, "m83": M83_MOSAIC}
+_OWN = ("positions", "fwhm", "distance_modulus", "metallicity", "deredden")
+_IMAGE = tuple(one.name for one in fields(ImageOptions))
+_ELSEWHERE = ("group_by", "release", "min_probability", "clusters")
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a user says of the camera and the galaxy; None where nothing is said.
+
+    Parameters
+    ----------
+    fwhm : tuple of float, arcsec, or None
+        Full width at half maximum of stars, one for all bands or one a band.
+    distance_modulus : float, mag, or None
+    metallicity : float, [Fe/H], or None
+    """
+
+    fwhm: tuple[float, ...] | None = None
+    distance_modulus: float | None = None
+    metallicity: float | None = None
+
+
+def observations(
+    source: Any, options: Mapping[str, Any], data: DataSettings
+) -> Iterator[Observation | RowError]:
+    """Images of clusters, in batches of up to 256.
+
+    Parameters
+    ----------
+    source : path or a sequence of paths
+        Files of cutouts; or, with ``positions``, one mosaic a band.
+    options : mapping
+        ``positions``: table of places to cut out of mosaics; ``fwhm`` (arcsec, one number or one a
+        band), ``distance_modulus`` (mag) and ``metallicity`` ([Fe/H]): of the standard set-up of
+        the model's galaxy unless given; ``deredden``: column of the positions with the A_V by
+        which each cluster is to be brightened before it is measured; and the options of
+        :class:`~melotte.io.image_stacks.ImageOptions`.
+    data : DataSettings
+        What the model was trained on.
+
+    Yields
+    ------
+    Observation or RowError
+        See :meth:`~melotte.systems.cluster_images.simulator.ClusterImageSimulator.observe` for
+        the fields. Flagged BAD_PIXELS where pixels are unknown, OUT_OF_RANGE where the camera,
+        the distance or the metallicity was not trained on.
+
+    Raises
+    ------
+    MelotteFileError, MelotteValueError
+        When a file cannot be read, lacks a band, or an option is unknown or not allowed.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, {})}
+    misplaced = [name for name in _ELSEWHERE if name in given]
+    if misplaced:
+        raise MelotteValueError(f"{misplaced[0]}: not an option of images of clusters")
+    allowed = (*_OWN, *_IMAGE)
+    unknown = [name for name in given if name not in allowed]
+    if unknown:
+        raise MelotteValueError(
+            f"{unknown[0]!r} is not an option of this model; allowed: {', '.join(allowed)}"
+        )
+    said = circumstances(given, len(data.bands))
+    low, high = data.camera.pixel_scale
+    expected = ExpectedImages(
+        data.bands,
+        data.size,
+        None if low < high else low,
+        {name: passband(name).zero_point_ab for name in data.bands},
+    )
+    image_options = {name: value for name, value in given.items() if name in _IMAGE}
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    dust = given.get("deredden")
+    if "positions" in given:
+        stacks = read_mosaic_cutouts(sources, given["positions"], expected, image_options)
+    elif dust is not None:
+        raise MelotteValueError("deredden: needs a table of positions, which has that column")
+    else:
+        stacks = read_cutouts(sources, expected, image_options)
+    for entry in stacks:
+        if isinstance(entry, RejectedImage):
+            yield RowError(entry.id, entry.reason, entry.flags)
+        else:
+            yield observation_of(entry, said, data, dust)
+
+
+def circumstances(given: Mapping[str, Any], n_bands: int) -> Circumstances:
+    """What options say of the camera and the galaxy, checked.
+
+    Raises
+    ------
+    MelotteValueError
+        When a value is not a number, or not one a band.
+    """
+    widths = None
+    if "fwhm" in given:
+        widths = _numbers("fwhm", given["fwhm"])
+        if len(widths) not in (1, n_bands) or min(widths) <= 0:
+            raise MelotteValueError(
+                f"fwhm: found {given['fwhm']!r}; needs one positive number, or {n_bands}"
+            )
+    one = {}
+    for name in ("distance_modulus", "metallicity"):
+        if name in given:
+            values = _numbers(name, given[name])
+            if len(values) != 1:
+                raise MelotteValueError(f"{name}: found {given[name]!r}; needs one number")
+            one[name] = values[0]
+    return Circumstances(widths, **one)
+
+
+def observation_of(
+    stack: ImageStack, said: Circumstances, data: DataSettings, deredden: str | None = None
+) -> Observation:
+    """Images with the circumstances that the network is told."""
+    n, bands = len(stack), stack.bands
+    standard = _STANDARD[data.fields.galaxy]
+    scale = stack.pixel_scale
+    widths = said.fwhm or standard_widths(bands, scale)
+    exposure = torch.where(
+        torch.isfinite(stack.exposure), stack.exposure, _usual_exposures(bands, standard, data)
+    )
+    modulus = said.distance_modulus
+    metals = said.metallicity
+    values = {
+        "pixel_scale": scale,
+        "distance_modulus": standard.distance_modulus if modulus is None else modulus,
+        "metallicity": standard.metallicity if metals is None else metals,
+    }
+    images = stack.images
+    header: dict[str, Any] = {"images": stack.header}
+    if deredden is not None:
+        dust = _column(stack, deredden)
+        images = brightened(images, dust, bands)
+        header["deredden_extinction_v"] = dust.tolist()
+    flags = stack.flags.clone()
+    outside = outside_of_training(values, exposure, widths, data)
+    if outside:
+        flags |= int(Flag.OUT_OF_RANGE)
+        header["outside_training"] = list(outside)
+    fields_ = {name: torch.full((n,), value) for name, value in values.items()}
+    per_band = {"exposure": exposure, "fwhm": torch.tensor(widths).expand(len(bands))}
+    fields_ |= {name: value.float().expand(n, -1).clone() for name, value in per_band.items()}
+    return Observation({"image": images, **fields_}, stack.ids, flags, header)
+
+
+def standard_widths(bands: Sequence[str], pixel_scale: float) -> tuple[float, ...]:
+    """Widths (FWHM, arcsec) of stars in a drizzled mosaic of these bands."""
+    del pixel_scale
+    blurs = mosaic_blur(tuple(bands))
+    return tuple(
+        fwhm(HubblePSF(passband(band).pivot_nm, blur))
+        for band, blur in zip(bands, blurs, strict=True)
+    )
+
+
+def outside_of_training(
+    values: Mapping[str, float],
+    exposure: Tensor,
+    widths: Sequence[float],
+    data: DataSettings,
+) -> tuple[str, ...]:
+    """Names of the circumstances that lie outside what was trained on.
+
+    A fixed set-up is allowed differences of a few per cent, and exposures within a factor of two.
+    """
+    camera = data.camera
+    found = []
+    for name, value in values.items():
+        low, high = getattr(camera, name)
+        slack = SLACK * abs(low) if name == "pixel_scale" else 0.05
+        if not low - slack <= value <= high + slack:
+            found.append(name)
+    low, high = camera.exposure_factor
+    factor = exposure / torch.tensor(camera.exposure)
+    if low == high:
+        low, high = low / 2, high * 2
+    if camera.noise == "exposure" and bool(((factor < low) | (factor > high)).any()):
+        found.append("exposure")
+    usual = standard_widths(data.bands, values["pixel_scale"])
+    blurs = mosaic_blur(data.bands)
+    for band, width, blur, expected in zip(data.bands, widths, blurs, usual, strict=False):
+        ends = [fwhm(HubblePSF(passband(band).pivot_nm, blur * f)) for f in camera.blur]
+        slack = 2.5 * SLACK * expected
+        if not ends[0] - slack <= width <= ends[1] + slack:
+            found.append("fwhm")
+            break
+    return tuple(found)
+
+
+def brightened(images: Tensor, extinction_v: Tensor, bands: Sequence[str]) -> Tensor:
+    """Images (n, n_bands, rows, columns) with a known extinction A_V (n,) taken off.
+
+    The background is brightened with the cluster, as in Bialopetravičius et al. 2019, Sect. 5.4.
+    """
+    waves = [10 * passband(band).pivot_nm for band in bands]
+    law = torch.from_numpy(ccm89(waves)).float()
+    factor = 10 ** (0.4 * extinction_v[:, None] * law[None, :])
+    return images * factor[..., None, None].to(images)
+
+
+def _usual_exposures(bands: Sequence[str], standard: ImagingSetup, data: DataSettings) -> Tensor:
+    known = dict(zip(standard.bands, standard.exposure, strict=True))
+    trained = dict(zip(data.bands, data.camera.exposure, strict=True))
+    return torch.tensor([known.get(band, trained[band]) for band in bands])
+
+
+def _column(stack: ImageStack, name: str) -> Tensor:
+    rows = stack.header.get("rows", {})
+    if name not in rows:
+        raise MelotteValueError(
+            f"deredden: the positions have no column {name!r}; they have: {', '.join(rows)}"
+        )
+    values = torch.tensor([float(value) for value in rows[name]])
+    if not bool((torch.isfinite(values) & (values >= 0)).all()):
+        raise MelotteValueError(f"deredden: column {name!r} has values that are no extinctions")
+    return values
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    parts = str(value).split(",") if isinstance(value, str) else value
+    try:
+        numbers = tuple(
+            float(one) for one in (parts if isinstance(parts, list | tuple) else [parts])
+        )
+    except (TypeError, ValueError):
+        raise MelotteValueError(f"{name}: found {value!r}; needs numbers") from None
+    if not numbers or not all(math.isfinite(one) for one in numbers):
+        raise MelotteValueError(f"{name}: found {value!r}; needs finite numbers")
+    return numbers

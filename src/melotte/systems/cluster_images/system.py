@@ -1,0 +1,158 @@
+"""The cluster-image system: cutouts in several bands, read by a residual network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from melotte.engine.results import ResultColumn
+from melotte.flags import Flag
+from melotte.parameters import Parameter, Prior
+from melotte.systems.base import Batch, Field, Observation, Output, RowError
+from melotte.systems.cluster_images import preparation
+from melotte.systems.cluster_images.network import (
+    ClusterImageNetwork,
+    class_terms,
+    visibility_in_unit,
+    visibility_quantiles,
+)
+from melotte.systems.cluster_images.scenes import ClusterScenes
+from melotte.systems.cluster_images.settings import DataSettings, ModelSettings
+from melotte.systems.cluster_images.simulator import AREAS, Area, ClusterImageSimulator
+from melotte.systems.cluster_images.summaries import SUMMARIES, image_summaries
+
+LOW_VISIBILITY = 1.0
+"""Visibility below which a cluster hardly stands out (Paper II, Sect. 2.3)."""
+LEVELS = (0.16, 0.5, 0.84)
+
+
+class ImageSystem:
+    """What the systems that read cluster images share: mocks, areas, readers.
+
+    Parameters
+    ----------
+    data : DataSettings
+    parameters : tuple of Parameter
+    """
+
+    name: str
+
+    def __init__(self, data: DataSettings, parameters: tuple[Parameter, ...]) -> None:
+        self.data = data
+        self.parameters = parameters
+        self.area: Area = "training"
+        self._simulators: dict[tuple[Area, torch.device], ClusterImageSimulator] = {}
+
+    def in_area(self, area: Area) -> ImageSystem:
+        """The same system, whose mocks come from another area of the sky.
+
+        Parameters
+        ----------
+        area : {"training", "validation", "test"}
+        """
+        if area == self.area:
+            return self
+        other = object.__new__(type(self))
+        other.__dict__ = self.__dict__ | {"area": AREAS[AREAS.index(area)]}
+        return other
+
+    def simulator(self, device: torch.device | str = "cpu") -> ClusterImageSimulator:
+        """The simulator of this area on a device, built on first use."""
+        key = (self.area, torch.device(device))
+        if key not in self._simulators:
+            names = tuple(parameter.name for parameter in self.parameters)
+            self._simulators[key] = ClusterImageSimulator(self.data, names, *key)
+        return self._simulators[key]
+
+    def draw(self, n: int, generator: torch.Generator) -> ClusterScenes:
+        """Draw and render ``n`` clusters, or empty places."""
+        return self.simulator(generator.device).draw(n, generator)
+
+    def observe(self, latent: ClusterScenes, generator: torch.Generator, views: int = 1) -> Batch:
+        """Record each scene ``views`` times; see :meth:`ClusterImageSimulator.observe`."""
+        return self.simulator(generator.device).observe(latent, generator, views)
+
+    def read(self, source: Any, options: Mapping[str, Any]) -> Iterator[Observation | RowError]:
+        """Cutouts in users' files; see :mod:`melotte.systems.cluster_images.reading`."""
+        from melotte.systems.cluster_images.reading import observations
+
+        yield from observations(source, options, self.data)
+
+    def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
+        """Brightness, colours, concentration and texture of each image."""
+        return image_summaries(observation, self.data.bands), SUMMARIES
+
+
+class ClusterImages(ImageSystem):
+    """Posterior over extinction, age, mass and size; presence; visibility.
+
+    Parameters
+    ----------
+    data : DataSettings
+    model : ModelSettings
+    """
+
+    name = "cluster-images"
+    outputs = (
+        Output("posterior", "vector", "extinction, age, mass and size"),
+        Output("class", "class", "a cluster, or background alone"),
+    )
+
+    def __init__(self, data: DataSettings, model: ModelSettings) -> None:
+        super().__init__(data, data.parameters)
+        self.model = model
+
+    def constants(self, batch: Batch) -> dict[str, Any]:
+        """Scales of the bands; means and deviations of photometry and context."""
+        return preparation.measure_constants(batch.observation, self.model)
+
+    def prepare(self, observation: Observation, constants: Mapping[str, Any]) -> dict[str, Field]:
+        """Network input; see :func:`melotte.systems.cluster_images.preparation.standardised`."""
+        return preparation.standardised(observation, constants, self.model)
+
+    def network(self, constants: Mapping[str, Any]) -> nn.Module:
+        """Build an untrained :class:`ClusterImageNetwork`."""
+        del constants
+        return ClusterImageNetwork(self.model, len(self.data.bands), len(self.parameters))
+
+    def loss(self, outputs: Mapping[str, Any], batch: Batch) -> dict[str, Tensor]:
+        """Terms of the loss, each (batch,).
+
+        The negative log posterior density of clusters in the unit cube, the cross-entropy of the
+        class, and the negative log density of clusters' visibility.
+        """
+        unit = Prior(self.parameters).to_unit(batch.theta)
+        log_prob = outputs["posterior"].log_prob_known(unit, batch.theta_known)
+        present = batch.targets["class"]
+        visible = (present > 0.5) & torch.isfinite(batch.targets["visibility"])
+        place = visibility_in_unit(batch.targets["visibility"])
+        visibility = outputs["visibility"].log_prob_known(place, visible[:, None])
+        return {
+            "negative_log_posterior": -log_prob,
+            "class": self.model.class_weight * class_terms(outputs["class"], present),
+            "visibility": -self.model.visibility_weight * visibility,
+        }
+
+    def result_columns(
+        self, observation: Observation, outputs: Mapping[str, Any]
+    ) -> dict[str, ResultColumn]:
+        """Probability of a cluster, and quantiles of its visibility."""
+        del observation
+        probability = torch.sigmoid(outputs["class"].float()).cpu().numpy()
+        found = visibility_quantiles(outputs, torch.tensor(LEVELS)).cpu().numpy()
+        about = "mean flux a pixel within the half-number radius over the background's scatter"
+        return {
+            "class_probability": ResultColumn(probability, "", "probability of a cluster"),
+            "visibility_16": ResultColumn(found[:, 0], "", f"visibility, 16 %: {about}"),
+            "visibility": ResultColumn(found[:, 1], "", f"visibility, median: {about}"),
+            "visibility_84": ResultColumn(found[:, 2], "", f"visibility, 84 %: {about}"),
+        }
+
+    def result_flags(self, observation: Observation, outputs: Mapping[str, Any]) -> Tensor:
+        """Flags that follow from the outputs, int64 (batch,): LOW_VISIBILITY."""
+        del observation
+        median = visibility_quantiles(outputs, torch.tensor([0.5]))[:, 0]
+        return torch.where(median < LOW_VISIBILITY, int(Flag.LOW_VISIBILITY), 0).cpu()
