@@ -34,6 +34,15 @@ def test_cuts_are_parts_of_the_mosaic_in_all_eight_orientations(
     }
 
 
+def test_gathering_cuts_what_slicing_cuts(generator: torch.Generator) -> None:
+    pool = BackgroundPool([torch.rand(3, 40, 50), torch.rand(3, 70, 31)])
+    tile = torch.randint(2, (100,), generator=generator)
+    rows, columns = torch.randint(20, (2, 100), generator=generator)
+    turn = torch.arange(100) % 8
+    sliced = pool._sliced(tile, rows, columns, turn, 9)
+    assert torch.equal(sliced, pool._gathered(tile, rows, columns, turn, 9))
+
+
 def test_no_cut_touches_a_masked_pixel_or_a_missing_one(generator: torch.Generator) -> None:
     mosaic = torch.ones(2, 60, 60)
     mask = torch.zeros(60, 60, dtype=torch.bool)

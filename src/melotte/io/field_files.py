@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.io.image_files import chosen_hdu, is_image, merged_header, open_fits, pixels
-from melotte.io.image_headers import BandHeader, read_band_header
+from melotte.io.image_headers import BandHeader, match_bands, read_band_header
+from melotte.io.image_units import counts_factor
+
+Images = NDArray[np.float32]
 
 _SPEED_OF_LIGHT = 2.99792458e18
 """Angstrom/s."""
@@ -34,15 +37,82 @@ class Mosaic:
         Celestial coordinates of the pixels.
     """
 
-    image: NDArray[np.float32]
+    image: Images
     masked: NDArray[np.bool_]
     headers: tuple[BandHeader, ...]
     wcs: Any
 
+    def electrons(self, bands: Sequence[str], zero_points_ab: Sequence[float]) -> Images:
+        """The image in electrons/s of given passbands, in their order, whatever the files' units.
+
+        Parameters
+        ----------
+        bands : sequence of str
+            Full names; each must be one of the files'.
+        zero_points_ab : sequence of float
+            AB magnitude of 1 electron/s in each.
+
+        Returns
+        -------
+        array of float32, shape (n_bands, n_rows, n_columns)
+
+        Raises
+        ------
+        MelotteValueError
+            When a band is missing or a unit does not convert.
+        """
+        found = [header.band for header in self.headers]
+        chosen = [place for place in match_bands(found, bands, "the mosaic") if place is not None]
+        factors = [
+            counts_factor(self.headers[place], zero_point, f"the mosaic in {band}")
+            for place, zero_point, band in zip(chosen, zero_points_ab, bands, strict=True)
+        ]
+        return self.image[chosen] * np.array(factors, dtype=np.float32)[:, None, None]
+
+    def mask_around(
+        self,
+        ra: NDArray[np.float64],
+        dec: NDArray[np.float64],
+        radius: NDArray[np.float64] | float,
+    ) -> NDArray[np.bool_]:
+        """Discs about positions on the sky: known clusters, galaxies, bright stars.
+
+        Parameters
+        ----------
+        ra, dec : array, shape (n,), degrees
+        radius : array, shape (n,), or float, arcsec
+
+        Returns
+        -------
+        array of bool, shape (n_rows, n_columns)
+            Without ``masked``; objects outside the mosaic do nothing.
+
+        Raises
+        ------
+        MelotteValueError
+            When the mosaic has no celestial coordinates or pixel scale.
+        """
+        scale = next((one.pixel_scale for one in self.headers if one.pixel_scale > 0), math.nan)
+        if self.wcs is None or math.isnan(scale):
+            raise MelotteValueError("the mosaic states no celestial coordinates to find objects by")
+        columns, rows = self.wcs.all_world2pix(np.asarray(ra), np.asarray(dec), 0, quiet=True)
+        reach = np.broadcast_to(np.asarray(radius, dtype=np.float64) / scale, np.shape(columns))
+        mask = np.zeros(self.masked.shape, dtype=bool)
+        for column, row, width in zip(columns, rows, reach, strict=True):
+            if not np.isfinite([column, row, width]).all():
+                continue
+            top, left = max(0, math.ceil(row - width)), max(0, math.ceil(column - width))
+            bottom, right = math.floor(row + width) + 1, math.floor(column + width) + 1
+            part = mask[top : max(top, bottom), left : max(left, right)]
+            y = np.arange(part.shape[0])[:, None] + top - row
+            x = np.arange(part.shape[1])[None] + left - column
+            part |= x**2 + y**2 <= width**2
+        return mask
+
 
 def write_mosaic(
     folder: str | Path,
-    image: NDArray[np.float32],
+    image: Images,
     bands: Sequence[str],
     *,
     pixel_scale: float,
