@@ -25,8 +25,11 @@ from melotte.sky.light_tables import (
 CLUSTERS_AT_ONCE = 64
 """Clusters of a portion on a CPU: their tables fit its caches."""
 
+CLUSTERS_AT_ONCE_ELSEWHERE = 4096
+"""Clusters of a portion on other devices."""
+
 STARS_AT_ONCE = 2_000_000
-"""Stars of a portion on other devices."""
+"""Most stars of a portion, but for a single cluster."""
 
 SPREAD = 4.0
 """Standard deviations, as of a Poisson number, of stars drawn at first beyond those expected."""
@@ -146,9 +149,10 @@ class ClusterLight:
             raise MelotteValueError("total_mass must be finite and not negative")
         if not bool(((dust >= 0) & (dust <= 6)).all()):
             raise MelotteValueError("extinction_v must be in [0, 6] mag")
+        cut = self._cuts(mass, tables)
         parts = [
-            self._draw(mass[rows], tables[rows], dust[rows], generator)
-            for rows in self._portions(mass)
+            self._draw(mass[rows], tables[rows], dust[rows], cut[rows], generator)
+            for rows in self._portions(mass * torch.exp(-cut) / self.imf.mean_mass)
         ]
         if not parts:
             return Ragged(torch.empty(0, len(self.bands), device=self.device), offsets_of(tables))
@@ -176,14 +180,26 @@ class ClusterLight:
         stars = self.draw(total_mass, age_node, metallicity_node, extinction_v, generator)
         return integrated_magnitudes(stars)
 
-    def _portions(self, mass: Tensor) -> list[slice]:
-        """Cut clusters into runs that fit the processor's memory."""
-        if self.device.type == "cpu":
-            step = CLUSTERS_AT_ONCE
-        else:
-            largest = float(mass.max()) / self.imf.mean_mass if len(mass) else 0.0
-            step = max(CLUSTERS_AT_ONCE, min(4096, int(STARS_AT_ONCE / max(largest, 1.0))))
-        return [slice(i, i + step) for i in range(0, len(mass), step)]
+    def _cuts(self, mass: Tensor, tables: Tensor) -> Tensor:
+        """Depth above which stars are drawn, at a node of the cluster's table."""
+        wanted = torch.exp(-self._tip[tables])
+        wanted += self._least_stars * self.imf.mean_mass / mass.clamp(min=1e-9)
+        cut = torch.minimum(-torch.log(wanted.clamp(max=1)), self._faint_until[tables])
+        width = self._start[tables] / EVEN_CELLS
+        return (cut / width).floor().clamp(0, EVEN_CELLS - 1) * width
+
+    def _portions(self, n_stars: Tensor) -> list[slice]:
+        """Cut clusters of expected numbers of drawn stars into runs that fit the memory."""
+        most = CLUSTERS_AT_ONCE if self.device.type == "cpu" else CLUSTERS_AT_ONCE_ELSEWHERE
+        running = n_stars.cumsum(0).cpu()
+        portions, first = [], 0
+        while first < len(running):
+            before = running[first - 1] if first else 0.0
+            last = int(torch.searchsorted(running, before + STARS_AT_ONCE, right=True))
+            last = max(first + 1, min(last, first + most))
+            portions.append(slice(first, last))
+            first = last
+        return portions
 
     def _tables(self, age_node: Tensor, metallicity_node: Tensor) -> Tensor:
         """Numbers of the tables of these nodes, which are made where they are missing."""
@@ -217,22 +233,22 @@ class ClusterLight:
         self._built[number] = True
 
     def _draw(
-        self, mass: Tensor, tables: Tensor, dust: Tensor, generator: torch.Generator
+        self,
+        mass: Tensor,
+        tables: Tensor,
+        dust: Tensor,
+        cut: Tensor,
+        generator: torch.Generator,
     ) -> Ragged:
         tip, start = self._tip[tables], self._start[tables]
-        # Depth above which stars are drawn, at a node of the table.
-        wanted = torch.exp(-tip) + self._least_stars * self.imf.mean_mass / mass.clamp(min=1e-9)
-        cut = torch.minimum(-torch.log(wanted.clamp(max=1)), self._faint_until[tables])
-        cut_node = (cut / start * EVEN_CELLS).floor().clamp(0, EVEN_CELLS - 1)
-        cut = cut_node * (start / EVEN_CELLS)
-
         stars, faint_mass = self._sequence(mass, cut, tip, generator)
         luminosity = self._luminosities(tables, dust)
         values = _look_up(stars, luminosity, self._depth[tables], start)
         if bool((cut > 0).any()):
             share = -torch.expm1(-cut)
             number = faint_mass / self._masses.mean_below(cut)
-            mean = _light_below(luminosity, cut_node, start) / share.clamp(min=1e-12)[:, None]
+            node = (cut / start * EVEN_CELLS).round()
+            mean = _light_below(luminosity, node, start) / share.clamp(min=1e-12)[:, None]
             faint = mean * (number / stars.counts.clamp(min=1))[:, None]
             values += torch.repeat_interleave(
                 faint.float(), stars.counts, dim=0, output_size=len(values)
