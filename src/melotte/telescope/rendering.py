@@ -8,25 +8,31 @@ part of the PSF's transform that the fine grid cannot hold.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from melotte.errors import MelotteValueError
 from melotte.ragged import offsets_of
 from melotte.telescope.psf import PSF
+from melotte.telescope.transfer_functions import (
+    KERNEL_WIDTH,
+    good_period,
+    kernel,
+    kernel_sharpness,
+    least_oversampling,
+    transfer_table,
+)
 
-KERNEL_WIDTH = 6
-"""Fine cells that a star is spread over along each axis."""
+SURROUNDINGS = 48
+"""Default pixels by which the periodic field is wider than the stamp cut from its middle.
 
-PERIOD_OVER_STAMP = 1.6
-"""Default size of the periodic field over that of the stamp cut from its middle."""
+With Hubble's PSFs they leave the light of a cluster that fits its stamp right to 2e-4.
+"""
 
-STARS_AT_ONCE = 8192
-"""Stars deposited in one step; their weights stay in the processor's cache."""
+STARS_AT_ONCE = 2048
+"""Stars spread in one step on a CPU; their weights stay in its cache."""
 
 
 class ImageRenderer:
@@ -41,9 +47,10 @@ class ImageRenderer:
     period : int or None, pixels, >= size
         Side of the periodic field that is rendered. Stars in it but outside of the stamp shed
         their wings into the stamp; stars beyond it are dropped. None takes the next good size
-        above 1.6 x ``size``: 128 for 80 pixels.
-    oversampling : int, >= 2
-        Cells of the fine grid across a pixel.
+        from 48 more than ``size`` on: 128 for 80 pixels.
+    oversampling : int or None, >= 2
+        Cells of the fine grid across a pixel. None takes the fewest, 2 to 4, that leave a star's
+        image exact to 2e-6 of its peak (root mean square) with the sharpest of the PSFs.
     device : device
     clusters_at_once : int or None
         Clusters transformed together. None chooses by the device.
@@ -63,7 +70,7 @@ class ImageRenderer:
         pixel_scales: Sequence[float],
         size: int,
         period: int | None = None,
-        oversampling: int = 3,
+        oversampling: int | None = None,
         device: torch.device | str = "cpu",
         clusters_at_once: int | None = None,
     ) -> None:
@@ -76,9 +83,15 @@ class ImageRenderer:
             raise MelotteValueError("every set-up needs a PSF for each of the same bands")
         if not all(scale > 0 for scale in pixel_scales):
             raise MelotteValueError(f"pixel scales must be above 0, found {list(pixel_scales)}")
+        if oversampling is None:
+            oversampling = max(
+                least_oversampling(psf, scale)
+                for bands, scale in zip(psfs, pixel_scales, strict=True)
+                for psf in bands
+            )
         if oversampling < 2:
             raise MelotteValueError(f"oversampling must be 2 or more, found {oversampling}")
-        period = good_period(math.ceil(PERIOD_OVER_STAMP * size)) if period is None else period
+        period = good_period(size + SURROUNDINGS) if period is None else period
         if period < size or period % 2:
             raise MelotteValueError(
                 f"the period must be even and at least the stamp's {size} pixels, found {period}"
@@ -88,11 +101,13 @@ class ImageRenderer:
         self.size, self.period, self.oversampling = size, period, oversampling
         self.device = torch.device(device)
         cpu = self.device.type == "cpu"
-        self.clusters_at_once = clusters_at_once or (4 if cpu else 256)
+        self.clusters_at_once = clusters_at_once or (8 if cpu else 256)
+        self.stars_at_once = STARS_AT_ONCE if cpu else 256 * STARS_AT_ONCE
         self._pad = (period - size) // 2
         self._side = period * oversampling
         self._scales = torch.tensor(self.pixel_scales, dtype=torch.float32, device=self.device)
         self._tables: Tensor | None = None
+        self._built: set[int] = set()
 
     @property
     def n_setups(self) -> int:
@@ -104,18 +119,40 @@ class ImageRenderer:
         """Number of bands of each set-up."""
         return len(self.psfs[0])
 
-    @property
-    def transfer_tables(self) -> Tensor:
-        """Effective PSF over kernel, shape (n_setups, n_bands, side, side / 2 + 1); made once."""
+    def transfer_tables(self, setup: Tensor | None = None) -> Tensor:
+        """Effective PSFs over the kernel's transform, worked out when first asked for.
+
+        Parameters
+        ----------
+        setup : Tensor of int64 or None, shape (n,)
+            None is the first set-up.
+
+        Returns
+        -------
+        Tensor, shape (n, n_bands, side, side / 2 + 1), side = period x oversampling
+        """
+        asked = [0] if setup is None else setup.unique().tolist()
+        for number in asked:
+            if number not in self._built:
+                self._build(number)
         if self._tables is None:
-            tables = [
-                torch.stack([self._transfer(psf, scale) for psf in bands])
-                for bands, scale in zip(self.psfs, self.pixel_scales, strict=True)
+            raise MelotteValueError("no set-up was asked for")
+        return self._tables[:1] if setup is None else self._tables[setup]
+
+    def _build(self, number: int) -> None:
+        scale = self.pixel_scales[number]
+        made = torch.stack(
+            [
+                transfer_table(psf, scale, self.period, self.oversampling, self.device)
+                for psf in self.psfs[number]
             ]
-            if any(table.is_complex() for table in tables):
-                tables = [table.to(torch.complex64) for table in tables]
-            self._tables = torch.stack(tables)
-        return self._tables
+        )
+        if self._tables is None:
+            self._tables = made.new_zeros(self.n_setups, *made.shape)
+        elif made.is_complex() and not self._tables.is_complex():
+            self._tables = self._tables.to(made.dtype)
+        self._tables[number] = made
+        self._built.add(number)
 
     @torch.no_grad()
     def render(
@@ -143,6 +180,7 @@ class ImageRenderer:
             When shapes do not agree.
         """
         n_clusters = len(offsets) - 1
+        setup = None if setup is None else setup.to(self.device)
         if flux.shape != (len(positions), self.n_bands) or positions.shape[1:] != (2,):
             raise MelotteValueError(
                 f"positions (n_stars, 2) and flux (n_stars, {self.n_bands}) do not agree: found "
@@ -160,8 +198,8 @@ class ImageRenderer:
             stars = slice(bounds[first], bounds[last])
             counts = offsets[first : last + 1].diff()
             grid = self.deposit(cells[stars], flux[stars], counts)
-            chosen = slice(0, 1) if setup is None else setup[first:last].to(self.device)
-            images[first:last] = self._develop(grid, self.transfer_tables[chosen])
+            tables = self.transfer_tables(None if setup is None else setup[first:last])
+            images[first:last] = self._develop(grid, tables)
         return images
 
     def deposit(self, cells: Tensor, flux: Tensor, counts: Tensor) -> Tensor:
@@ -179,22 +217,22 @@ class ImageRenderer:
         Tensor of float32, shape (n_clusters, n_bands, side, side)
         """
         side, n_bands = self._side, self.n_bands
-        grid = torch.zeros(
-            len(counts), n_bands, side, side, dtype=torch.float32, device=self.device
-        )
+        grid = torch.zeros(len(counts), n_bands, side, side, device=self.device)
         flat = grid.view(-1)
         cluster = torch.repeat_interleave(counts, output_size=len(cells))
         taps = torch.arange(KERNEL_WIDTH, device=self.device)
-        for start in range(0, len(cells), STARS_AT_ONCE):
-            part = slice(start, start + STARS_AT_ONCE)
+        block = (taps[:, None] * side + taps).view(-1)
+        sharpness = kernel_sharpness(self.oversampling)
+        for start in range(0, len(cells), self.stars_at_once):
+            part = slice(start, start + self.stars_at_once)
             lowest = torch.ceil(cells[part] - KERNEL_WIDTH / 2)
-            weight = kernel(lowest[..., None] + taps - cells[part][..., None])
+            weight = kernel((lowest - cells[part])[..., None] + taps, sharpness)
             corner = lowest.long()
             corner = (cluster[part] * n_bands * side + corner[:, 1]) * side + corner[:, 0]
-            index = (corner[:, None, None] + (taps[:, None] * side + taps)).view(-1)
-            spread = weight[:, 1, :, None] * weight[:, 0, None, :]
+            index = (corner[:, None] + block).view(-1)
+            across, down = weight[:, 0, None, :], weight[:, 1, :, None]
             for band in range(n_bands):
-                values = spread * flux[part, band, None, None]
+                values = down * flux[part, band, None, None] * across
                 flat[band * side * side :].scatter_add_(0, index, values.view(-1))
         return grid
 
@@ -209,7 +247,7 @@ class ImageRenderer:
         if setup is None:
             scale: Tensor = self._scales[:1, None]
         else:
-            scale = self._scales[setup.to(self.device)][cluster, None]
+            scale = self._scales[setup][cluster, None]
         cells = (positions / scale + (self.size - 1) / 2 + self._pad) * self.oversampling
         margin = KERNEL_WIDTH / 2
         inside = ((cells > margin) & (cells < self._side - 1 - margin)).all(1)
@@ -242,77 +280,6 @@ class ImageRenderer:
         stamp = slice(self._pad, self._pad + self.size)
         return images[..., stamp, stamp]
 
-    def _transfer(self, psf: PSF, scale: float) -> Tensor:
-        """Effective PSF over the kernel's transform on the fine grid's frequencies."""
-        side = self._side
-        rows = torch.fft.fftfreq(side, 1 / side, dtype=torch.float64, device=self.device)
-        columns = torch.arange(side // 2 + 1, dtype=torch.float64, device=self.device)
-        fy, fx = rows / (self.period * scale), columns / (self.period * scale)
-        transfer = psf.transfer(fx, fy)
-        down, right = 1 / kernel_transform(rows / side), 1 / kernel_transform(columns / side)
-        if not psf.includes_pixel:
-            down, right = down * torch.sinc(fy * scale), right * torch.sinc(fx * scale)
-        # The highest frequency stands for both signs at once and cannot be folded.
-        down[side // 2] = 0
-        right[side // 2] = 0
-        transfer = transfer * down[:, None] * right
-        return transfer.to(torch.complex64 if transfer.is_complex() else torch.float32)
-
-
-def good_period(least: int) -> int:
-    """The smallest even number of at least ``least`` with no prime factor above 5."""
-    n = least + least % 2
-    while True:
-        rest = n
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += 2
-
-
-KERNEL_SHARPNESS = 2.3 * KERNEL_WIDTH
-"""Exponent of the kernel."""
-
-
-def kernel(distance: Tensor) -> Tensor:
-    """Exponential of a semicircle.
-
-    Parameters
-    ----------
-    distance : Tensor, fine cells, any shape
-
-    Returns
-    -------
-    Tensor, dimensionless, 1 at distance 0 and 0 from half of KERNEL_WIDTH on
-
-    References
-    ----------
-    Barnett, Magland & af Klinteberg 2019, Eq. 1.8.
-    """
-    squared = 1 - (distance * (2 / KERNEL_WIDTH)).square()
-    height = torch.exp(KERNEL_SHARPNESS * (squared.clamp(min=0).sqrt() - 1))
-    return height * (squared >= 0)
-
-
-def kernel_transform(frequency: Tensor) -> Tensor:
-    """Fourier transform of :func:`kernel`, by quadrature.
-
-    Parameters
-    ----------
-    frequency : Tensor of float64, shape (n,), cycles per fine cell
-
-    Returns
-    -------
-    Tensor of float64, shape (n,)
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(100)
-    distance = torch.from_numpy(nodes * KERNEL_WIDTH / 2).to(frequency.device)
-    weight = torch.from_numpy(weights * KERNEL_WIDTH / 2).to(frequency.device)
-    waves = torch.cos(2 * math.pi * frequency[:, None] * distance)
-    return waves @ (weight * kernel(distance))
-
 
 def render_mosaic(
     positions: Tensor,
@@ -322,7 +289,7 @@ def render_mosaic(
     shape: tuple[int, int],
     tile: int = 1024,
     margin: int = 128,
-    oversampling: int = 3,
+    oversampling: int | None = None,
 ) -> Tensor:
     """A noiseless image of any size, band after band and tile after tile.
 
@@ -339,7 +306,8 @@ def render_mosaic(
         Largest side that is transformed at once, without margins.
     margin : int, pixels
         How far at least a star sheds its wings across the border of a tile.
-    oversampling : int
+    oversampling : int or None
+        As :class:`ImageRenderer` takes it.
 
     Returns
     -------
