@@ -137,6 +137,8 @@ class CameraSettings(Settings):
     read_noise : float, electrons
     noise : {"exposure", "per_second"}
         Photon noise of the counts in the exposure, or of the counts in one second (Paper I).
+    per_second_share : float
+        Share of images whose noise is that of one second, where ``noise`` says exposure.
     calibration_scatter : float
         Standard deviation of a factor on the field's flux, one a band and image (Paper II, Sect.
         4.1).
@@ -150,6 +152,7 @@ class CameraSettings(Settings):
     metallicity: Range
     read_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     noise: Literal["exposure", "per_second"] = "exposure"
+    per_second_share: Fraction = 0.0
     calibration_scatter: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
     @model_validator(mode="after")

@@ -89,12 +89,11 @@ class ClusterImageSimulator:
         field = self.fields.cut(seen.set_up, self.data.size, generator)
         camera = camera_data(self.set_ups, seen.set_up, self.device)
         settings = self.data.camera
-        per_second = settings.noise == "per_second"
-        exposure = camera["exposure"]
+        camera["exposure"] = self._exposures(camera["exposure"], generator)
         frame = recorded(
             image,
             field,
-            torch.ones_like(exposure) if per_second else exposure,
+            camera["exposure"],
             generator,
             read_noise=self._read_noise(seen.set_up),
             calibration_scatter=settings.calibration_scatter,
@@ -104,14 +103,22 @@ class ClusterImageSimulator:
         radius = seen.theta[:, self.names.index("half_number_radius")].nan_to_num(0.1)
         stands_out = visibility(image, field, radius, camera["fwhm"], camera["pixel_scale"])
         data = {"image": spoil(frame, self.data, generator)} | camera
-        if per_second:
-            data["exposure"] = torch.ones_like(exposure)
         targets = {
             "class": seen.is_cluster.float(),
             "visibility": torch.where(seen.is_cluster, stands_out, 0.0),
             "magnitude": seen.magnitude,
         }
         return Batch.labelled(Observation(data), seen.theta, targets, group)
+
+    def _exposures(self, exposure: Tensor, generator: torch.Generator) -> Tensor:
+        """Exposures (n, n_bands) of the photon noise: some, or all, of one second."""
+        settings = self.data.camera
+        if settings.noise == "per_second":
+            return torch.ones_like(exposure)
+        if settings.per_second_share == 0:
+            return exposure
+        chance = torch.rand(len(exposure), 1, generator=generator, device=self.device)
+        return torch.where(chance < settings.per_second_share, 1.0, exposure)
 
     def _read_noise(self, set_up: Tensor) -> Tensor | None:
         if self.data.camera.read_noise == 0:
