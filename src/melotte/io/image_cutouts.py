@@ -130,7 +130,9 @@ def _stacks(
         images = np.full((len(every), len(places), size, size), np.nan, dtype=np.float32)
         for band, (place, factor) in enumerate(zip(places, factors, strict=True)):
             if place is not None:
-                images[:, band] = _fitted(every[:, place], size, step) * np.float32(factor)
+                # What overflows is no measurement, and infinite values become bad pixels.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    images[:, band] = _fitted(every[:, place], size, step) * np.float32(factor)
         yield from stacked(images, ids[rows], template, missing, allow)
 
 

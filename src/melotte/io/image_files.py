@@ -8,14 +8,14 @@ import tempfile
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
 from melotte.io.table_files import one_line, shortened
 
 ALLOWED_IMAGES = "FITS (plain, .gz or .fz), HDF5 or npy"
@@ -88,12 +88,14 @@ def open_fits(path: Path) -> Iterator[Any]:
 
     if image_format(path) != "fits":
         raise MelotteFileError(f"{path} is no FITS file; FITS (plain, .gz or .fz) is needed")
-    with tempfile.TemporaryDirectory(prefix="melotte-") as folder:
-        plain = _unpacked(path, Path(folder))
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="melotte-"))
+        file = stack.enter_context(_unpacked(path, Path(folder)).open("rb"))
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             try:
-                opened = fits.open(plain, memmap=True)
+                opened = fits.open(file, memmap=True, do_not_scale_image_data=True)
+                stack.callback(opened.close)
                 len(opened)
             # A damaged FITS file surfaces as whichever exception astropy's parser stumbles into.
             except Exception as error:
@@ -102,15 +104,11 @@ def open_fits(path: Path) -> Iterator[Any]:
                 ) from error
         for warning in heard:
             if "truncated" in str(warning.message):
-                opened.close()
                 said = shortened(str(warning.message), 120)
                 raise MelotteFileError(
                     f"{path}: the FITS file is truncated ({said}); fetch it again"
                 )
-        try:
-            yield opened
-        finally:
-            opened.close()
+        yield opened
 
 
 def _unpacked(path: Path, folder: Path) -> Path:
@@ -128,6 +126,28 @@ def _unpacked(path: Path, folder: Path) -> Path:
             "fetch the file again"
         ) from error
     return plain
+
+
+@contextmanager
+def reading_fits(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged FITS header makes astropy raise into a MelotteFileError.
+
+    Raises
+    ------
+    MelotteFileError
+        In place of any error that is none of melotte's.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except MelotteError:
+            raise
+        # Damaged cards surface as whichever exception astropy's parser stumbles into.
+        except Exception as error:
+            raise MelotteFileError(
+                f"{path}: the FITS file is damaged ({one_line(error)}); fetch it again"
+            ) from error
 
 
 def is_image(hdu: Any) -> bool:
@@ -155,7 +175,7 @@ def merged_header(opened: Any, hdu: Any) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for header in (opened[0].header, hdu.header):
         for keyword in header:
-            if keyword and keyword not in ("COMMENT", "HISTORY", ""):
+            if keyword and keyword not in ("COMMENT", "HISTORY"):
                 value = header[keyword]
                 if value is not None and str(value).strip() != "":
                     merged[str(keyword)] = value
@@ -165,21 +185,26 @@ def merged_header(opened: Any, hdu: Any) -> dict[str, Any]:
 def pixels(hdu: Any, part: tuple[slice, ...], path: Path) -> NDArray[np.float32]:
     """A part of an image as native float32, read without the rest.
 
-    Plain images are memory-mapped; scaled and compressed ones are read section by section.
+    Plain images are memory-mapped, compressed ones read tile by tile. BSCALE, BZERO and BLANK are
+    applied here, since astropy would read all of a scaled image first.
 
     Raises
     ------
     MelotteFileError
         When the pixels cannot be read or are complex.
     """
-    header = hdu.header
-    plain = header.get("BITPIX", 0) < 0 and header.get("BSCALE", 1) == 1
-    plain = plain and header.get("BZERO", 0) == 0 and type(hdu).__name__ != "CompImageHDU"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            values = (hdu.data if plain else hdu.section)[part]
-            return np.asarray(values).astype(np.float32)
+            compressed = type(hdu).__name__ == "CompImageHDU"
+            raw = np.asarray((hdu.section if compressed else hdu.data)[part])
+            values = raw.astype(np.float32)
+            scale, zero = hdu.header.get("BSCALE", 1), hdu.header.get("BZERO", 0)
+            if (scale, zero) != (1, 0):
+                values = (raw.astype(np.float64) * scale + zero).astype(np.float32)
+            if raw.dtype.kind in "iu" and "BLANK" in hdu.header:
+                values[raw == hdu.header["BLANK"]] = np.nan
+            return values
     # Damaged compressed tiles surface as whichever exception the decoder stumbles into.
     except Exception as error:
         raise MelotteFileError(

@@ -24,6 +24,7 @@ _GAIN_KEYWORDS = ("GAIN", "ATODGAIN", "CCDGAIN")
 _BAND_KEYWORDS = ("BAND", "FILTER", "FILTNAM")
 _EMPTY_WHEEL = re.compile(r"^(CLEAR\w*|N/?A|NONE|OPEN|)$")
 _FILTER = re.compile(r"(?<![A-Z0-9])(F\d{3,4}(?:W2|W|M|N|LP|X))(?![A-Z0-9])")
+_CAMERA = re.compile(r"(ACS|WFC3|WFPC2)_(\w+_)?F\d{3,4}(W2|W|M|N|LP|X)(?![A-Z0-9])")
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def header_band(header: Mapping[str, Any], plane: int | None = None) -> str:
         ]
         name = next((wheel for wheel in wheels if not _EMPTY_WHEEL.match(wheel)), "")
     if not name:
-        return filter_of(str(header.get("EXTNAME", "")))
+        return band_in(str(header.get("EXTNAME", "")))
     name = plain_band(name)
     instrument = plain_band(str(header.get("INSTRUME", "")))
     if not instrument or name.startswith(instrument) or filter_of(name) != name:
@@ -153,6 +154,12 @@ def filter_of(name: str) -> str:
     """The filter in a band's or a file's name, such as ``F336W``; ``""`` where there is none."""
     found = _FILTER.findall(plain_band(name).replace("_", " "))
     return found[-1] if found else ""
+
+
+def band_in(name: str) -> str:
+    """The band in the name of a column or extension, with HST's camera where that is there."""
+    found = _CAMERA.search(plain_band(name))
+    return found.group() if found else filter_of(name)
 
 
 def match_bands(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.io.image_cutouts import resampling_step
-from melotte.io.image_files import merged_header, open_fits, pixels
+from melotte.io.image_files import merged_header, open_fits, pixels, reading_fits
 from melotte.io.image_headers import BandHeader, match_bands, plain_band, read_band_header
 from melotte.io.image_positions import ImagePositions, read_positions
 from melotte.io.image_stacks import (
@@ -84,7 +84,9 @@ class _Mosaic:
             slice(rows.start - top, rows.stop - top),
             slice(columns.start - left, columns.stop - left),
         )
-        values[place] = part * np.float32(self.factor)
+        # What overflows is no measurement, and infinite values become bad pixels.
+        with np.errstate(over="ignore", invalid="ignore"):
+            values[place] = part * np.float32(self.factor)
         return values
 
 
@@ -171,17 +173,18 @@ def _opened(
     n: int,
 ) -> _Mosaic:
     opened = stack.enter_context(open_fits(path))
-    hdu = first_image(opened, path, options.hdu)
-    header = read_band_header(merged_header(opened, hdu), None, path)
-    header = options.of_plane(header, place, n)
-    weights = [
-        one
-        for one in opened
-        if one.name == "WHT" and getattr(one, "shape", None) == hdu.shape and one.ver == hdu.ver
-    ]
-    weight = weights[0] if weights and hdu.name == "SCI" else None
-    wcs = celestial(hdu, opened, path, needed=False)
-    return _Mosaic(path, hdu, weight, wcs, header, math.nan)
+    with reading_fits(path):
+        hdu = first_image(opened, path, options.hdu)
+        header = read_band_header(merged_header(opened, hdu), None, path)
+        header = options.of_plane(header, place, n)
+        weights = [
+            one
+            for one in opened
+            if one.name == "WHT" and getattr(one, "shape", None) == hdu.shape and one.ver == hdu.ver
+        ]
+        weight = weights[0] if weights and hdu.name == "SCI" else None
+        wcs = celestial(hdu, opened, path, needed=False)
+        return _Mosaic(path, hdu, weight, wcs, header, math.nan)
 
 
 def _with_factor(one: _Mosaic, band: str, expected: ExpectedImages) -> _Mosaic:

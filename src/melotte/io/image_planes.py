@@ -20,8 +20,15 @@ from melotte.io.image_files import (
     merged_header,
     open_fits,
     pixels,
+    reading_fits,
 )
-from melotte.io.image_headers import BandHeader, filter_of, plane_count, read_band_header
+from melotte.io.image_headers import (
+    BandHeader,
+    band_in,
+    filter_of,
+    plane_count,
+    read_band_header,
+)
 from melotte.io.image_stacks import ExpectedImages, ImageOptions, Images
 from melotte.io.table_files import listed, one_line
 
@@ -68,7 +75,9 @@ def planes_of(
     """
     kind = image_format(path)
     if kind == "fits":
-        return _from_fits(path, stack.enter_context(open_fits(path)), expected, options, alone)
+        opened = stack.enter_context(open_fits(path))
+        with reading_fits(path):
+            return _from_fits(path, opened, expected, options, alone)
     if kind == "hdf5":
         return [_from_hdf5(path, stack, expected, options, alone)]
     try:
@@ -208,7 +217,7 @@ def _from_table(path: Path, hdu: Any, header: Mapping[str, Any], options: ImageO
         for place, name in enumerate(names):
             own = read_band_header(header, place)
             unit = columns[name].unit or own.unit
-            headers.append(replace(own, band=filter_of(name) and name, unit=unit or ""))
+            headers.append(replace(own, band=band_in(name), unit=unit or ""))
 
     def read(rows: slice) -> Images:
         planes = [_native(hdu.data[name][rows], path) for name in names]

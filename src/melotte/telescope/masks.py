@@ -104,7 +104,7 @@ def sky_mask(
     ----------
     shape : (int, int)
         Rows and columns.
-    ra, dec : Tensor, shape (n,), deg
+    ra, dec : Tensor, float64, shape (n,), deg
     radius : Tensor, shape (n,) or (), arcsec, >= 0
     to_pixel : callable
         From right ascension and declination (deg) to columns and rows from 0.
