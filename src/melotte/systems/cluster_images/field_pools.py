@@ -90,5 +90,4 @@ def _mosaic_pool(data: DataSettings, number: int) -> BackgroundPool:
 
     if data.setups != 1:
         raise MelotteValueError("data.setups: mosaics have one set-up, so this must be 1")
-    whole = mosaic_background(data)
-    return whole.split(_SHARES, gap=data.size)[number]
+    return mosaic_background(data).split(_SHARES, gap=data.size)[number]

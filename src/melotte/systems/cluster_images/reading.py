@@ -15,7 +15,9 @@ from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.io.image_cutouts import read_cutouts
 from melotte.io.image_mosaics import read_mosaic_cutouts
+from melotte.io.image_positions import read_positions
 from melotte.io.image_stacks import ExpectedImages, ImageOptions, ImageStack, RejectedImage
+from melotte.io.tables import read_table, table_path
 from melotte.sky.extinction import ccm89
 from melotte.systems.base import Observation, RowError
 from melotte.systems.cluster_images.settings import DataSettings
@@ -99,10 +101,13 @@ def observations(
     )
     image_options = {name: value for name, value in given.items() if name in _IMAGE}
     sources = [source] if isinstance(source, str | Path) else list(source)
-    dust = given.get("deredden")
+    dust = None
+    if "deredden" in given and "positions" in given:
+        names = given.get("column", {})
+        dust = known_extinctions(given["positions"], str(given["deredden"]), names)
     if "positions" in given:
         stacks = read_mosaic_cutouts(sources, given["positions"], expected, image_options)
-    elif dust is not None:
+    elif "deredden" in given:
         raise MelotteValueError("deredden: needs a table of positions, which has that column")
     else:
         stacks = read_cutouts(sources, expected, image_options)
@@ -139,9 +144,21 @@ def circumstances(given: Mapping[str, Any], n_bands: int) -> Circumstances:
 
 
 def observation_of(
-    stack: ImageStack, said: Circumstances, data: DataSettings, deredden: str | None = None
+    stack: ImageStack,
+    said: Circumstances,
+    data: DataSettings,
+    extinction_v: Mapping[str, float] | None = None,
 ) -> Observation:
-    """Images with the circumstances that the network is told."""
+    """Images with the circumstances that the network is told.
+
+    Parameters
+    ----------
+    stack : ImageStack
+    said : Circumstances
+    data : DataSettings
+    extinction_v : mapping of str to float, mag, optional
+        By id: what to take off each image.
+    """
     n, bands = len(stack), stack.bands
     standard = _STANDARD[data.fields.galaxy]
     scale = stack.pixel_scale
@@ -158,8 +175,8 @@ def observation_of(
     }
     images = stack.images
     header: dict[str, Any] = {"images": stack.header}
-    if deredden is not None:
-        dust = _column(stack, deredden)
+    if extinction_v is not None:
+        dust = torch.tensor([extinction_v[name] for name in stack.ids])
         images = brightened(images, dust, bands)
         header["deredden_extinction_v"] = dust.tolist()
     flags = stack.flags.clone()
@@ -234,16 +251,32 @@ def _usual_exposures(bands: Sequence[str], standard: ImagingSetup, data: DataSet
     return torch.tensor([known.get(band, trained[band]) for band in bands])
 
 
-def _column(stack: ImageStack, name: str) -> Tensor:
-    rows = stack.header.get("rows", {})
-    if name not in rows:
+def known_extinctions(positions: Any, column: str, names: Mapping[str, str]) -> dict[str, float]:
+    """A_V by id, from a column of a table of positions.
+
+    Raises
+    ------
+    MelotteValueError
+        When there is no such column, or a value is no extinction.
+    """
+    places = read_positions(positions, names)
+    table = read_table(positions)
+    if column not in table.columns:
         raise MelotteValueError(
-            f"deredden: the positions have no column {name!r}; they have: {', '.join(rows)}"
+            f"deredden: {table_path(positions)} has no column {column!r}; it has: "
+            f"{', '.join(table.columns)}"
         )
-    values = torch.tensor([float(value) for value in rows[name]])
-    if not bool((torch.isfinite(values) & (values >= 0)).all()):
-        raise MelotteValueError(f"deredden: column {name!r} has values that are no extinctions")
-    return values
+    try:
+        values = [float(value) for value in table.columns[column]]
+    except (TypeError, ValueError):
+        raise MelotteValueError(f"deredden: column {column!r} holds no numbers") from None
+    wrong = [name for name, value in zip(places.ids, values, strict=True) if not 0 <= value <= 20]
+    if wrong:
+        raise MelotteValueError(
+            f"deredden: column {column!r} of {wrong[0]} is no extinction; A_V in [0, 20] mag is "
+            "allowed"
+        )
+    return dict(zip(places.ids, values, strict=True))
 
 
 def _numbers(name: str, value: Any) -> tuple[float, ...]:

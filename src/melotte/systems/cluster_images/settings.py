@@ -186,8 +186,12 @@ class FieldSettings(Settings):
         Of the fields.
     mosaics : list of str, optional
         FITS mosaics to cut backgrounds from instead, one a band in the order of the bands.
-    masks : list of str, optional
-        Tables of clusters, galaxies or bright stars to keep out of the backgrounds.
+    masks : list of str
+        Tables of clusters, galaxies or bright stars to keep out of the backgrounds: ``ra`` and
+        ``dec``, or ``x`` and ``y``, and ``radius`` (arcsec; ``mask_radius`` without).
+    mask_radius : float, arcsec
+    saturation : float, counts/s, optional
+        Pixels at or above it, and their surroundings, are kept out too.
     """
 
     galaxy: Literal["m31", "m83"]
@@ -197,6 +201,8 @@ class FieldSettings(Settings):
     seed: Annotated[int, Field(ge=0)] = 0
     mosaics: tuple[str, ...] | None = None
     masks: tuple[str, ...] = ()
+    mask_radius: Positive = 2.0
+    saturation: Positive | None = None
 
 
 class DataSettings(Settings):

@@ -1,0 +1,149 @@
+"""Random backgrounds to add to images of clusters: how far a field moves what is inferred.
+
+As Bialopetravičius & Narbutis 2020, Sect. 3.3, proposes: backgrounds are added to a cluster's
+image and the inference is repeated. The background is counted twice then, so the scatter is larger
+than the field's true share of the errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from melotte.engine.random import keyed_generator
+from melotte.errors import MelotteValueError
+from melotte.io.image_mosaics import read_mosaic_cutouts
+from melotte.io.image_positions import ImagePositions, read_positions
+from melotte.io.image_stacks import ExpectedImages, ImageOptions, ImageStack
+from melotte.sky.galaxy_fields import draw_environment
+from melotte.systems.base import Observation
+from melotte.systems.cluster_images.predictive import set_up_of
+from melotte.systems.cluster_images.settings import DataSettings
+from melotte.telescope.background import BackgroundPool
+from melotte.telescope.fields import simulate_field
+from melotte.telescope.passbands import passband
+from melotte.telescope.setups import ImagingSetup
+
+TILES, TILE_SIDE = 6, 3
+"""Simulated fields of each set-up, and their side in those of a stamp."""
+MOSAIC_PLACES = 96
+"""Free places that are cut out of a mosaic."""
+MOST_TRIES = 40
+_STREAM, _PLACES = 3, 4
+
+
+class Backgrounds(Protocol):
+    """Where random backgrounds come from."""
+
+    def cut(self, observation: Observation, generator: torch.Generator) -> Tensor:
+        """One background for each image, (n, n_bands, size, size), counts/s."""
+        ...
+
+
+class SimulatedBackgrounds:
+    """Backgrounds of fields that are simulated with each object's own set-up.
+
+    Their random numbers are those of no field that a network was trained, validated or tested on.
+
+    Parameters
+    ----------
+    data : DataSettings
+    """
+
+    def __init__(self, data: DataSettings) -> None:
+        self.data = data
+        self._pools: dict[ImagingSetup, BackgroundPool] = {}
+
+    def cut(self, observation: Observation, generator: torch.Generator) -> Tensor:
+        """One background for each image, (n, n_bands, size, size), counts/s."""
+        parts = []
+        for row in range(len(observation)):
+            camera = set_up_of(observation.select(torch.tensor([row])), self.data)
+            parts.append(self._pool(camera).cut(1, self.data.size, generator))
+        return torch.cat(parts)
+
+    def _pool(self, camera: ImagingSetup) -> BackgroundPool:
+        if camera not in self._pools:
+            fields = self.data.fields
+            tiles = []
+            for number in range(TILES):
+                generator = keyed_generator(fields.seed, _STREAM, number)
+                environment = draw_environment(fields.galaxy, generator)
+                side = TILE_SIDE * self.data.size
+                tiles.append(simulate_field(environment, camera, side, generator))
+            self._pools[camera] = BackgroundPool(tiles)
+        return self._pools[camera]
+
+
+class MosaicBackgrounds:
+    """Backgrounds from random free places of the mosaics that objects are cut out of.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+        The mosaics, as :func:`~melotte.io.image_mosaics.read_mosaic_cutouts` reads them.
+    positions : path or astropy Table
+        Of the objects; nothing is cut within a stamp's side of them.
+    data : DataSettings
+    options : mapping
+        Those of :class:`~melotte.io.image_stacks.ImageOptions`.
+    seed : int
+
+    Raises
+    ------
+    MelotteValueError
+        When the mosaics have no free place without unknown pixels.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        positions: Any,
+        data: DataSettings,
+        options: Mapping[str, Any],
+        seed: int,
+    ) -> None:
+        low, high = data.camera.pixel_scale
+        expected = ExpectedImages(
+            data.bands,
+            data.size,
+            None if low < high else low,
+            {name: passband(name).zero_point_ab for name in data.bands},
+        )
+        chosen = ImageOptions.parse(options)
+        generator = keyed_generator(seed, _STREAM, _PLACES)
+        places = read_positions(positions, chosen.column, chosen.pixel_origin)
+        taken = _pixels_of(paths, places, expected, chosen)
+        found: list[Tensor] = []
+        for _ in range(MOST_TRIES):
+            x, y = _free_places(paths[0], taken, data.size, generator)
+            ids = tuple(str(number) for number in range(len(x)))
+            free = ImagePositions(ids, x=x, y=y)
+            for stack in read_mosaic_cutouts(paths, free, expected, chosen):
+                if isinstance(stack, ImageStack):
+                    whole = ~stack.bad.flatten(1).any(1)
+                    found.append(stack.images[whole])
+            if sum(map(len, found)) >= MOSAIC_PLACES:
+                break
+        self.images = torch.cat(found)[:MOSAIC_PLACES] if found else torch.zeros(0)
+        if not len(self.images):
+            raise MelotteValueError(
+                "the mosaics have no free place of the model's "
+                f"{data.size} px with all pixels known; give larger ones for --background-draws"
+            )
+
+    def cut(self, observation: Observation, generator: torch.Generator) -> Tensor:
+        """One background for each image, turned at random, (n, n_bands, size, size), counts/s."""
+        n = len(observation)
+        which = torch.randint(len(self.images), (n,), generator=generator)
+        turns = torch.randint(8, (n,), generator=generator).tolist()
+        images = [
+            torch.rot90(self.images[i].flip(-1) if turn > 3 else self.images[i], turn % 4, (-2, -1))
+            for i, turn in zip(which.tolist(), turns, strict=True)
+        ]
+        return torch.stack(images)
