@@ -7,6 +7,8 @@ can be sampled on any pixel grid without interpolation.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -188,6 +190,84 @@ class SampledPSF:
         return torch.polar(inside[:, None].to(phase.dtype).expand_as(phase), phase)
 
 
+class PSFGrid:
+    """Effective PSFs at positions of a chip, as STScI's empirical ones.
+
+    Parameters
+    ----------
+    images : Tensor, shape (n_y, n_x, n, n)
+    x : sequence of float, shape (n_x,), pixels, ascending
+    y : sequence of float, shape (n_y,), pixels, ascending
+        A value that stands twice is the edge between two chips: nothing is interpolated across.
+    scale : float, arcsec per sample
+    includes_pixel : bool
+
+    Raises
+    ------
+    MelotteValueError
+        When numbers do not agree or positions do not ascend.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        x: Sequence[float],
+        y: Sequence[float],
+        scale: float,
+        includes_pixel: bool = True,
+    ) -> None:
+        if images.ndim != 4 or images.shape[:2] != (len(y), len(x)):
+            raise MelotteValueError(
+                f"{len(y)} x {len(x)} positions need as many PSF images, found the shape "
+                f"{tuple(images.shape)}"
+            )
+        if not len(x) or list(x) != sorted(x) or list(y) != sorted(y):
+            raise MelotteValueError("positions of PSFs must ascend")
+        self.images = images.to(torch.float64)
+        self.x, self.y = tuple(x), tuple(y)
+        self.scale, self.includes_pixel = scale, includes_pixel
+
+    def at(self, x: float, y: float, total: float = 1.0) -> SampledPSF:
+        """The PSF at a position, bilinear between those around it.
+
+        Parameters
+        ----------
+        x, y : float, pixels
+            Within the grid's positions.
+        total : float
+            As in :class:`SampledPSF`.
+
+        Raises
+        ------
+        MelotteValueError
+            When the position is outside of the grid.
+        """
+        i, u = _between(self.x, x, "x")
+        j, v = _between(self.y, y, "y")
+        i1, j1 = min(i + 1, len(self.x) - 1), min(j + 1, len(self.y) - 1)
+        left = torch.lerp(self.images[j, i], self.images[j1, i], v)
+        right = torch.lerp(self.images[j, i1], self.images[j1, i1], v)
+        return self._sampled(torch.lerp(left, right, u), total)
+
+    def mean(self, total: float = 1.0) -> SampledPSF:
+        """Mean over the positions."""
+        return self._sampled(self.images.mean((0, 1)), total)
+
+    def _sampled(self, image: Tensor, total: float) -> SampledPSF:
+        return SampledPSF(image, self.scale, self.includes_pixel, total)
+
+
+def _between(nodes: Sequence[float], at: float, axis: str) -> tuple[int, float]:
+    """The node at or below a position, and the fraction of the way to the next."""
+    if not nodes[0] <= at <= nodes[-1]:
+        raise MelotteValueError(
+            f"{axis} = {at:g} is outside of the grid of PSFs, [{nodes[0]:g}, {nodes[-1]:g}] pixels"
+        )
+    low = max(min(bisect_right(nodes, at) - 1, len(nodes) - 2), 0)
+    step = nodes[min(low + 1, len(nodes) - 1)] - nodes[low]
+    return low, (at - nodes[low]) / step if step > 0 else 0.0
+
+
 @lru_cache(maxsize=16)
 def pupil_autocorrelation(
     obscuration: float, vanes: int, vane_width: float, vane_angle: float
@@ -226,7 +306,11 @@ def pupil_autocorrelation(
     full = torch.fft.irfft2(power, s=(2 * n, 2 * n))
     table = torch.roll(full, n, 0)[:, : n + 1]
     table = torch.cat([table, torch.zeros(1, n + 1, dtype=table.dtype)])
-    return (table / table[n, 0]).clamp(min=0)
+    # Samples of a pupil that is open or shut sum to the area at shift 0; their means of smaller
+    # squares, which the table is made of, round that peak off.
+    table = (table / pupil.sum()).clamp(min=0)
+    table[n, 0] = 1
+    return table
 
 
 def _bilinear(table: Tensor, right: Tensor, down: Tensor) -> Tensor:
@@ -275,3 +359,34 @@ def fwhm(psf: PSF, pixel_scale: float | None = None) -> float:
         reach *= 2 if float(above.sum()) > 400 else 0.5
         if not 1e-3 < reach < 100:
             raise MelotteValueError("the PSF has no single peak of finite width")
+
+
+def light_in_square(psf: PSF, side: float, pixel_scale: float | None = None) -> float:
+    """Part of a star's light in a centred square.
+
+    Parameters
+    ----------
+    psf : PSF
+    side : float, arcsec
+    pixel_scale : float or None, arcsec
+        Convolve with a square pixel of this side first, unless the PSF includes its own.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    An image of an empirical PSF ends within the wings: to scale it to the light that Hubble puts
+    there, hand ``light_in_square(HubblePSF(...), n * scale)`` to :class:`PSFGrid` as ``total``.
+    """
+    # Frequencies 1 / period apart: copies of the PSF are so far off that wings hardly matter.
+    period = max(8 * side, 16.0)
+    highest = max(4.0 / side, 50.0)
+    n = math.ceil(highest * period)
+    f = torch.arange(-n, n + 1, dtype=torch.float64) / period
+    transfer = psf.transfer(f, f).real
+    window = torch.sinc(f * side) * (side / period)
+    if pixel_scale is not None and not psf.includes_pixel:
+        window = window * torch.sinc(f * pixel_scale)
+    return float(window @ transfer @ window)
