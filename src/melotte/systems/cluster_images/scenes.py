@@ -20,6 +20,7 @@ from melotte.sky.profiles import (
 )
 from melotte.systems.cluster_images.set_ups import SetUps
 from melotte.systems.cluster_images.settings import ClusterSettings, DataSettings
+from melotte.telescope.psf import PSF
 from melotte.telescope.rendering import ImageRenderer
 
 SPARE = 1.25
@@ -84,10 +85,20 @@ class SceneSimulator:
     names : sequence of str
         Parameters, in the order of ``theta``.
     device : torch.device
+    grid : StellarGrid, optional
+        Stellar models in place of the shipped ones.
+    psfs : sequence of sequences of PSF, optional
+        Of each set-up and band, in place of the set-ups' own.
     """
 
     def __init__(
-        self, data: DataSettings, set_ups: SetUps, names: Sequence[str], device: torch.device
+        self,
+        data: DataSettings,
+        set_ups: SetUps,
+        names: Sequence[str],
+        device: torch.device,
+        grid: StellarGrid | None = None,
+        psfs: Sequence[Sequence[PSF]] | None = None,
     ) -> None:
         self.data = data
         self.set_ups = set_ups
@@ -97,14 +108,14 @@ class SceneSimulator:
         ages = clusters.log_age[0] + clusters.age_step * torch.arange(clusters.n_ages)
         self.log_ages = ages.to(device)
         self.light = ClusterLight(
-            StellarGrid.shipped(data.bands).to(device),
+            (grid or StellarGrid.shipped(data.bands)).to(device),
             data.bands,
             self.log_ages,
             set_ups.metallicities.to(device),
             faint_share=data.faint_share,
         )
         self.renderer = ImageRenderer(
-            [one.psfs() for one in set_ups.cameras],
+            psfs or [one.psfs() for one in set_ups.cameras],
             [one.pixel_scale for one in set_ups.cameras],
             data.size,
             oversampling=data.oversampling,
