@@ -9,11 +9,13 @@ part of the PSF's transform that the fine grid cannot hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from melotte.errors import MelotteValueError
+from melotte.errors import MelotteValueError, require
 from melotte.ragged import offsets_of
 from melotte.telescope.psf import PSF
 from melotte.telescope.transfer_functions import (
@@ -54,6 +56,16 @@ class ImageRenderer:
     device : device
     clusters_at_once : int or None
         Clusters transformed together. None chooses by the device.
+    deposit : {"torch", "numba"}
+        How stars are spread over the fine grid: by torch on any device, or by compiled loops on a
+        CPU, which need the extra ``fast``. Both give the same images.
+
+    Raises
+    ------
+    MelotteValueError
+        When settings do not agree.
+    MissingExtraError
+        When numba is asked for and not installed.
 
     Notes
     -----
@@ -73,6 +85,7 @@ class ImageRenderer:
         oversampling: int | None = None,
         device: torch.device | str = "cpu",
         clusters_at_once: int | None = None,
+        deposit: Literal["torch", "numba"] = "torch",
     ) -> None:
         if len(psfs) != len(pixel_scales) or not len(psfs):
             raise MelotteValueError(
@@ -103,6 +116,16 @@ class ImageRenderer:
         cpu = self.device.type == "cpu"
         self.clusters_at_once = clusters_at_once or (4 if cpu else 256)
         self.stars_at_once = STARS_AT_ONCE if cpu else 256 * STARS_AT_ONCE
+        self.deposit_by = deposit
+        self._compiled: Any = None
+        if deposit == "numba":
+            if not cpu:
+                raise MelotteValueError(f"deposit='numba' works on a CPU, not on {self.device}")
+            require("numba", "fast")
+            self._compiled = import_module("melotte.telescope.numba_deposit")
+            self._kernel_table = self._compiled.kernel_table(kernel_sharpness(oversampling))
+        elif deposit != "torch":
+            raise MelotteValueError(f"deposit must be 'torch' or 'numba', found {deposit!r}")
         self._pad = (period - size) // 2
         self._side = period * oversampling
         self._scales = torch.tensor(self.pixel_scales, dtype=torch.float32, device=self.device)
@@ -223,6 +246,9 @@ class ImageRenderer:
         """
         side, n_bands = self._side, self.n_bands
         grid = torch.zeros(len(counts), n_bands, side, side, device=self.device)
+        if self._compiled is not None:
+            self._compiled.deposit(grid, cells, flux, counts, self._kernel_table)
+            return grid
         flat = grid.view(-1)
         cluster = torch.repeat_interleave(counts, output_size=len(cells))
         taps = torch.arange(KERNEL_WIDTH, device=self.device)
