@@ -23,7 +23,7 @@ def simulate_field_mosaic(
         "m31", as PHAT images it, or "m83", as its HST mosaic does.
     output : str or Path
         Folder.
-    size : int, pixels along a side, 16 to 8192
+    size : int, pixels along a side, 16 to 4096
     seed : int
     radius : float, kpc, optional
         Distance from the galaxy's centre in the plane of its disc; drawn when not given.
@@ -55,8 +55,8 @@ def simulate_field_mosaic(
     from melotte.telescope.passbands import passband
     from melotte.telescope.setups import M31_PHAT, M83_MOSAIC
 
-    if not 16 <= size <= 8192:
-        raise MelotteValueError(f"size must be in [16, 8192] pixels, found {size}")
+    if not 16 <= size <= 4096:
+        raise MelotteValueError(f"size must be in [16, 4096] pixels, found {size}")
     if not exposure_factor > 0:
         raise MelotteValueError(f"exposure_factor must be above 0, found {exposure_factor}")
     generator = torch.Generator().manual_seed(seed)

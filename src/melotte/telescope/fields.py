@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -20,7 +18,6 @@ from melotte.sky.field_sources import (
 )
 from melotte.sky.galaxy_fields import FieldEnvironment
 from melotte.sky.isochrones import StellarGrid
-from melotte.sky.random_fields import fast_length
 from melotte.telescope.detector_defects import (
     COSMIC_RAYS_PER_MEGAPIXEL,
     bleed,
@@ -28,13 +25,9 @@ from melotte.telescope.detector_defects import (
 )
 from melotte.telescope.detectors import Detector, detector_of
 from melotte.telescope.drizzle_noise import mosaic_noise
+from melotte.telescope.field_rendering import MARGIN, render_field, wide_size
 from melotte.telescope.passbands import counts_per_second, passband
-from melotte.telescope.psf import PSF
-from melotte.telescope.rendering import ImageRenderer, good_period, render_mosaic
 from melotte.telescope.setups import ImagingSetup
-
-MARGIN = 32
-"""Pixels beyond the border whose light reaches into the field."""
 
 SUN_MINUS_V = {
     "WFC3_UVIS_F275W": 2.05,
@@ -54,8 +47,6 @@ SUN_MINUS_V = {
 _SQUARE_DEGREE = 3600.0**2
 _PSF_PIXELS = 14.0
 """Pixels over which the noise below a point source counts, when the faintest stars are chosen."""
-
-_LARGEST_KEPT = 1100
 
 _COMPOSITES: dict[tuple[str, ...], CompositeLight] = {}
 
@@ -168,7 +159,7 @@ def simulate_field(
     options = options or FieldOptions()
     bands, scale = tuple(setup.bands), float(setup.pixel_scale)
     psfs = setup.psfs()
-    wide = fast_length(size + 2 * MARGIN)
+    wide = wide_size(size)
     sky = sky_rate(environment.sky_surface_brightness, bands, scale)
     unit = counts_per_second(torch.full((len(bands),), float(setup.distance_modulus)), bands)
     limit = _noise_limit(sky, setup, options) / unit
@@ -188,13 +179,9 @@ def simulate_field(
     if options.background_galaxies:
         extended = extended + _galaxies(scene, bands, wide, scale, area, generator)
     fluctuation = _fluctuations(scene, unit, generator)
-    stars = _star_images(positions, flux.float(), psfs, scale, wide)
-    blurred = torch.stack(
-        [_blurred(extended[band], fluctuation[band], psf, scale) for band, psf in enumerate(psfs)]
-    )
-    first = (wide - size) // 2
-    inner = slice(first, first + size)
-    light = (stars + blurred)[:, inner, inner]
+    image = render_field(positions, flux.float(), extended, fluctuation, psfs, scale)
+    inner = slice(MARGIN, MARGIN + size)
+    light = image[:, inner, inner]
     return _expose(light, sky, setup, options, generator, environment, len(scene.light))
 
 
@@ -286,60 +273,6 @@ def _fluctuations(scene: FieldScene, unit: Tensor, generator: torch.Generator) -
     size = scene.smooth.shape[-1]
     white = torch.randn(len(unit), size * size, generator=generator)
     return (mixing @ white).reshape(-1, size, size) * scene.fluctuation_scale
-
-
-def _blurred(smooth: Tensor, fluctuation: Tensor, psf: PSF, scale: float) -> Tensor:
-    """What the telescope makes of smooth light and of a white noise of faint stars.
-
-    A star's place inside its pixel matters: its power reaches beyond the pixels' Nyquist
-    frequency and folds back, so the noise's spectrum is the sum of the aliases.
-    """
-    size = smooth.shape[-1]
-    response, amplitude = _responses(psf, size, scale)
-    blurred = torch.fft.rfft2(smooth) * response + torch.fft.rfft2(fluctuation) * amplitude
-    return torch.fft.irfft2(blurred, s=(size, size))
-
-
-@lru_cache(maxsize=12)
-def _responses(psf: PSF, size: int, scale: float) -> tuple[Tensor, Tensor]:
-    """Of smooth light, and of a white noise with all its aliases; (size, size // 2 + 1)."""
-    fy = torch.fft.fftfreq(size, dtype=torch.float64)
-    fx = torch.fft.rfftfreq(size, dtype=torch.float64)
-    power = torch.zeros(size, len(fx), dtype=torch.float64)
-    response = torch.ones(())
-    for down in (0, -1, 1):
-        for right in (0, -1, 1):
-            v, u = fy + down, fx + right
-            transfer = psf.transfer(u / scale, v / scale)
-            if not psf.includes_pixel:
-                transfer = transfer * torch.sinc(v)[:, None] * torch.sinc(u)
-            power += transfer.abs() ** 2
-            if down == right == 0:
-                response = transfer
-    kind = torch.complex64 if response.is_complex() else torch.float32
-    return response.to(kind), torch.sqrt(power).float()
-
-
-def _star_images(
-    positions: Tensor, flux: Tensor, psfs: Sequence[PSF], scale: float, size: int
-) -> Tensor:
-    """Stars, shape (n_bands, size, size); small fields keep their renderers for the next."""
-    if size > _LARGEST_KEPT:
-        return render_mosaic(positions, flux, psfs, scale, (size, size), margin=2 * MARGIN)
-    local = (positions - (size - 1) / 2) * scale
-    offsets = torch.tensor([0, len(local)])
-    return torch.cat(
-        [
-            _renderer(psf, scale, size).render(local, flux[:, band, None], offsets)[0]
-            for band, psf in enumerate(psfs)
-        ]
-    )
-
-
-@lru_cache(maxsize=6)
-def _renderer(psf: PSF, scale: float, size: int) -> ImageRenderer:
-    period = good_period(size + 2 * MARGIN)
-    return ImageRenderer([[psf]], [scale], size, period, clusters_at_once=1)
 
 
 def _expose(
