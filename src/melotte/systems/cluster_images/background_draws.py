@@ -13,13 +13,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from melotte.engine.random import keyed_generator
 from melotte.errors import MelotteValueError
+from melotte.io.image_files import open_fits
 from melotte.io.image_mosaics import read_mosaic_cutouts
 from melotte.io.image_positions import ImagePositions, read_positions
 from melotte.io.image_stacks import ExpectedImages, ImageOptions, ImageStack
+from melotte.io.reprojection import celestial, first_image
 from melotte.sky.galaxy_fields import draw_environment
 from melotte.systems.base import Observation
 from melotte.systems.cluster_images.predictive import set_up_of
@@ -29,11 +32,13 @@ from melotte.telescope.fields import simulate_field
 from melotte.telescope.passbands import passband
 from melotte.telescope.setups import ImagingSetup
 
+Array = NDArray[np.float64]
+
 TILES, TILE_SIDE = 6, 3
 """Simulated fields of each set-up, and their side in those of a stamp."""
 MOSAIC_PLACES = 96
 """Free places that are cut out of a mosaic."""
-MOST_TRIES = 40
+PLACES_A_TRY, MOST_TRIES = 256, 12
 _STREAM, _PLACES = 3, 4
 
 
@@ -88,7 +93,7 @@ class MosaicBackgrounds:
     paths : sequence of paths
         The mosaics, as :func:`~melotte.io.image_mosaics.read_mosaic_cutouts` reads them.
     positions : path or astropy Table
-        Of the objects; nothing is cut within a stamp's side of them.
+        Of the objects; no background holds one of them.
     data : DataSettings
     options : mapping
         Those of :class:`~melotte.io.image_stacks.ImageOptions`.
@@ -118,12 +123,12 @@ class MosaicBackgrounds:
         chosen = ImageOptions.parse(options)
         generator = keyed_generator(seed, _STREAM, _PLACES)
         places = read_positions(positions, chosen.column, chosen.pixel_origin)
-        taken = _pixels_of(paths, places, expected, chosen)
+        shape, taken = _grid_of(Path(paths[0]), places, chosen)
         found: list[Tensor] = []
         for _ in range(MOST_TRIES):
-            x, y = _free_places(paths[0], taken, data.size, generator)
-            ids = tuple(str(number) for number in range(len(x)))
-            free = ImagePositions(ids, x=x, y=y)
+            place = _free_places(shape, taken, data.size, generator)
+            ids = tuple(str(number) for number in range(len(place)))
+            free = ImagePositions(ids, x=place[:, 0], y=place[:, 1])
             for stack in read_mosaic_cutouts(paths, free, expected, chosen):
                 if isinstance(stack, ImageStack):
                     whole = ~stack.bad.flatten(1).any(1)
@@ -147,3 +152,37 @@ class MosaicBackgrounds:
             for i, turn in zip(which.tolist(), turns, strict=True)
         ]
         return torch.stack(images)
+
+
+def _grid_of(
+    path: Path, places: ImagePositions, options: ImageOptions
+) -> tuple[tuple[int, int], Array]:
+    """Rows and columns of the first mosaic, and the objects' pixels (n, 2) in it."""
+    with open_fits(path) as opened:
+        hdu = first_image(opened, path, options.hdu)
+        shape = int(hdu.shape[0]), int(hdu.shape[1])
+        wcs = celestial(hdu, opened, path, needed=False)
+    if places.ra is None or places.dec is None or wcs is None:
+        if places.x is None or places.y is None:
+            raise MelotteValueError(
+                f"{path} has no celestial coordinates for columns ra and dec; give x and y"
+            )
+        return shape, np.stack([places.x, places.y], 1)
+    from astropy.coordinates import SkyCoord
+
+    known = np.isfinite(places.ra) & np.isfinite(places.dec)
+    sky = SkyCoord(places.ra[known], places.dec[known], unit="deg", frame="icrs")
+    column, row = wcs.world_to_pixel(sky)
+    return shape, np.stack([np.atleast_1d(column), np.atleast_1d(row)], 1)
+
+
+def _free_places(
+    shape: tuple[int, int], taken: Array, size: int, generator: torch.Generator
+) -> Array:
+    """Random centres (n, 2), column and row, of stamps inside the image that hold no object."""
+    uniform = torch.rand(PLACES_A_TRY, 2, generator=generator, dtype=torch.float64).numpy()
+    extent = np.array([shape[1], shape[0]], dtype=np.float64)
+    place = (size - 1) / 2 + uniform * np.maximum(extent - size, 0)
+    objects = taken[np.isfinite(taken).all(1)]
+    apart = np.abs(place[:, None] - objects[None]).max(-1) > size / 2
+    return place[apart.all(1)]

@@ -79,9 +79,11 @@ def fields_of(
         generator = keyed_generator(settings.seed, number, 1, i)
         environment = draw_environment(settings.galaxy, generator)
         camera = set_ups.cameras[i // n_each]
-        tiles.append(simulate_field(environment, camera, settings.size, generator).image)
+        tiles.append(simulate_field(environment, camera, settings.size, generator))
     order = torch.arange(len(set_ups) * n_each).view(len(set_ups), n_each)
-    return AreaFields(BackgroundPool(tiles).to(device), order)
+    return AreaFields(
+        BackgroundPool(tiles, mask_saturated=settings.mask_saturated).to(device), order
+    )
 
 
 def _mosaic_pool(data: DataSettings, number: int) -> BackgroundPool:

@@ -184,6 +184,8 @@ class FieldSettings(Settings):
         Side of a tile.
     seed : int
         Of the fields.
+    mask_saturated : bool
+        Cut no background where a star of a simulated field saturates (Paper I does, II does not).
     mosaics : list of str, optional
         FITS mosaics to cut backgrounds from instead, one a band in the order of the bands.
     masks : list of str
@@ -199,6 +201,7 @@ class FieldSettings(Settings):
     held_out_tiles: Annotated[int, Field(gt=0, le=256)] = 16
     size: Annotated[int, Field(ge=64, le=4096)] = 640
     seed: Annotated[int, Field(ge=0)] = 0
+    mask_saturated: bool = False
     mosaics: tuple[str, ...] | None = None
     masks: tuple[str, ...] = ()
     mask_radius: Positive = 2.0
