@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -142,24 +142,13 @@ class ClusterLight:
         MelotteValueError
             When a mass or an extinction is outside its range or NaN, or there is no such node.
         """
-        tables = self._tables(age_node, metallicity_node)
-        mass = total_mass.to(self.device).double()
-        dust = extinction_v.to(self.device).double()
-        if not bool((torch.isfinite(mass) & (mass >= 0)).all()):
-            raise MelotteValueError("total_mass must be finite and not negative")
-        if not bool(((dust >= 0) & (dust <= 6)).all()):
-            raise MelotteValueError("extinction_v must be in [0, 6] mag")
-        cut = self._cuts(mass, tables)
-        parts = [
-            self._draw(mass[rows], tables[rows], dust[rows], cut[rows], generator)
-            for rows in self._portions(mass * torch.exp(-cut) / self.imf.mean_mass)
-        ]
-        if not parts:
-            return Ragged(torch.empty(0, len(self.bands), device=self.device), offsets_of(tables))
+        parts = list(self._parts(total_mass, age_node, metallicity_node, extinction_v, generator))
         if len(parts) == 1:
             return parts[0]
-        counts = torch.cat([part.counts for part in parts])
-        return Ragged(torch.cat([part.values for part in parts]), offsets_of(counts))
+        none = torch.empty(0, len(self.bands), device=self.device)
+        no_counts = torch.empty(0, dtype=torch.int64, device=self.device)
+        counts = torch.cat([no_counts, *(part.counts for part in parts)])
+        return Ragged(torch.cat([none, *(part.values for part in parts)]), offsets_of(counts))
 
     def integrated(
         self,
@@ -177,8 +166,29 @@ class ClusterLight:
         -------
         Tensor of float64, shape (n_clusters, n_bands), mag; +inf when nothing shines
         """
-        stars = self.draw(total_mass, age_node, metallicity_node, extinction_v, generator)
-        return integrated_magnitudes(stars)
+        none = torch.empty(0, len(self.bands), dtype=torch.float64, device=self.device)
+        parts = self._parts(total_mass, age_node, metallicity_node, extinction_v, generator)
+        return torch.cat([none, *(integrated_magnitudes(part) for part in parts)])
+
+    def _parts(
+        self,
+        total_mass: Tensor,
+        age_node: Tensor,
+        metallicity_node: Tensor,
+        extinction_v: Tensor,
+        generator: torch.Generator,
+    ) -> Iterator[Ragged]:
+        """Draw clusters, some at a time; parameters as in :meth:`draw`."""
+        tables = self._tables(age_node, metallicity_node)
+        mass = total_mass.to(self.device).double()
+        dust = extinction_v.to(self.device).double()
+        if not bool((torch.isfinite(mass) & (mass >= 0)).all()):
+            raise MelotteValueError("total_mass must be finite and not negative")
+        if not bool(((dust >= 0) & (dust <= 6)).all()):
+            raise MelotteValueError("extinction_v must be in [0, 6] mag")
+        cut = self._cuts(mass, tables)
+        for rows in self._portions(mass * torch.exp(-cut) / self.imf.mean_mass):
+            yield self._draw(mass[rows], tables[rows], dust[rows], cut[rows], generator)
 
     def _cuts(self, mass: Tensor, tables: Tensor) -> Tensor:
         """Depth above which stars are drawn, at a node of the cluster's table."""
