@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from melotte.engine.batch_sources import ExampleSource, MockSource
 from melotte.engine.devices import device_name, placement, resolved_device
+from melotte.engine.freed_memory import keep_freed_memory
 from melotte.engine.interruptions import Interruptions
 from melotte.engine.json_values import plain_json
 from melotte.engine.model_files import Model, library_versions, save_model
@@ -124,6 +125,8 @@ class TrainingRun:
             self.interruptions.install,
             self._after_step,
         )
+        if self.device.type == "cpu":
+            keep_freed_memory()
         remaining = self.settings.n_steps - self.state.step
         final: dict[str, Tensor] | None = None
         try:
