@@ -59,10 +59,20 @@ def models() -> None:
 
 @app.command()
 def simulate(
-    preset: Preset,
-    overrides: Overrides = None,
+    preset: Annotated[
+        str, typer.Argument(help="A shipped preset's name, a YAML file, or the word field.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Settings to change: section.key=value. After field: m31 or m83, and size=2048, "
+            "radius=KPC, exposure_factor=1, sky_kept=1."
+        ),
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Mocks in the whole bank.")] = 1000,
-    output: Annotated[Path, typer.Option("-o", "--output")] = Path("bank.h5"),
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="bank.h5; of a field, its folder.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     task: Annotated[int, typer.Option(min=1, help="This shard's number, from 1.")] = 1,
     of: Annotated[int, typer.Option(min=1, help="Number of shards.")] = 1,
@@ -79,13 +89,22 @@ def simulate(
         list[str] | None, typer.Option("--option", help="NAME=VALUE, such as masses=natural.")
     ] = None,
 ) -> None:
-    """Write a fixed bank (HDF5) of mocks, or of the clusters of a simulation."""
+    """Write a fixed bank (HDF5) of mocks or of a simulation's clusters, or a galaxy's field.
+
+    melotte simulate field m83 size=1024 -o DIR writes FITS mosaics with coordinates, one a band.
+    """
+    if preset == "field":
+        from melotte.api.simulation import simulate_field
+
+        for path in simulate_field(overrides or [], output, seed=seed):
+            typer.echo(f"mosaic: {path}")
+        return
     from melotte.api import simulate as run
 
     given = {"box_size": box_size, "redshift": redshift}
     path = run(
         preset,
-        output,
+        output or Path("bank.h5"),
         n,
         seed=seed,
         task=task,
@@ -182,8 +201,24 @@ def evaluate(
 @app.command()
 def infer(
     model: Model,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS...", help="Tables of members.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUTS...", help="Tables of members, or images of clusters."),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help=".ecsv, .fits, .parquet or .vot")],
+    mosaic: Annotated[
+        bool, typer.Option("--mosaic", help="INPUTS are mosaics, one a band, to cut images from.")
+    ] = False,
+    positions: Annotated[
+        Path | None, typer.Option(help="With --mosaic: table of ra and dec, or x and y.")
+    ] = None,
+    deredden: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Of the positions: A_V to take off each image."),
+    ] = None,
+    background_draws: Annotated[
+        int, typer.Option(min=0, help="Images: repeat with so many random backgrounds added.")
+    ] = 0,
     samples: Annotated[int, typer.Option(min=0, help="Posterior samples to keep.")] = 0,
     samples_file: Annotated[Path | None, typer.Option(help="HDF5 file for the samples.")] = None,
     group_by: GroupBy = None,
@@ -202,6 +237,9 @@ def infer(
         ),
     ] = None,
     compare: Annotated[Path | None, typer.Option(help="Table of literature values.")] = None,
+    compare_extinction_offset: Annotated[
+        float, typer.Option(metavar="A_V", help="Foreground to add to the literature's A_V, mag.")
+    ] = 0.0,
     figures: Annotated[Path | None, typer.Option(help="Folder for figures of each object.")] = None,
     stars: Annotated[
         Path | None, typer.Option(help="Table of the stars: binaries, stragglers, masses.")
@@ -223,6 +261,10 @@ def infer(
         model=model,
         inputs=tuple(inputs),
         output=output,
+        mosaic=mosaic,
+        positions=positions,
+        deredden=deredden,
+        background_draws=background_draws,
         samples=samples,
         samples_file=samples_file,
         group_by=group_by,
@@ -234,6 +276,7 @@ def infer(
         options=_options(option),
         prior=prior,
         compare=compare,
+        compare_extinction_offset=compare_extinction_offset,
         figures=figures,
         stars=stars,
         galaxies=galaxies,
@@ -248,7 +291,7 @@ def infer(
 @app.command()
 def explain(
     model: Model,
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A table of members.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A table of members, or images.")],
     output: Annotated[Path, typer.Option("-o", "--output")] = Path("explained.html"),
     parameter: Annotated[str | None, typer.Option(help="One parameter; default all.")] = None,
     object_id: Annotated[str | None, typer.Option("--id", help="Object to explain.")] = None,
@@ -259,7 +302,7 @@ def explain(
     option: ReaderOptions = None,
     device: Device = "auto",
 ) -> None:
-    """Show what the network read: attributions of every star or galaxy."""
+    """Show what the network read: attributions of every star, galaxy or pixel."""
     from melotte.report.explanation import write_explanation
 
     path = write_explanation(
@@ -312,20 +355,29 @@ def adql(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="A bank, a model or a table.")],
+    file: Annotated[Path, typer.Argument(help="A bank, a model, a table or images.")],
     system: Annotated[
         str | None,
-        typer.Option(help="open-cluster or galaxy-cluster, where a table's columns do not tell."),
+        typer.Option(
+            help="open-cluster or galaxy-cluster for a table, a preset such as m83 for images, "
+            "where the file does not tell."
+        ),
     ] = None,
     column: Columns = None,
     group_by: GroupBy = None,
     clusters: Clusters = None,
+    option: ReaderOptions = None,
 ) -> None:
-    """Validate a bank, a model or an input table, and say what is wrong."""
+    """Validate a bank, a model, an input table or images, and say what is wrong."""
     from melotte.report.checking import check_file
 
     found = check_file(
-        file, system=system, column=_columns(column), group_by=group_by, clusters=clusters
+        file,
+        system=system,
+        column=_columns(column),
+        group_by=group_by,
+        clusters=clusters,
+        options=_options(option),
     )
     typer.echo(found)
 

@@ -1,4 +1,4 @@
-"""Banks of mocks, or of the clusters of a simulation."""
+"""Banks of mocks, or of the clusters of a simulation; fields of galaxies."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from melotte.errors import MelotteValueError
 if TYPE_CHECKING:
     from melotte.systems.base import System
     from melotte.systems.galaxy_cluster.simulated_clusters import SimulatedClusters
+
+FIELD_GALAXIES = ("m31", "m83")
+FIELD_SETTINGS: dict[str, type[int] | type[float]] = {
+    "size": int,
+    "radius": float,
+    "exposure_factor": float,
+    "sky_kept": float,
+}
 
 
 def simulate(
@@ -84,6 +92,52 @@ def simulate(
         of=of,
         progress=progress,
     )
+
+
+def simulate_field(
+    words: Sequence[str], output: str | Path | None = None, *, seed: int = 0
+) -> tuple[Path, ...]:
+    """Write a simulated field of a galaxy as FITS mosaics, from words of the command line.
+
+    Parameters
+    ----------
+    words : sequence of str
+        ``m31`` or ``m83``, then ``NAME=VALUE`` of
+        :func:`melotte.api.fields.simulate_field_mosaic`: ``size``, ``radius``,
+        ``exposure_factor``, ``sky_kept``.
+    output : path, optional
+        Folder; ``m83-field`` and the like by default.
+    seed : int
+
+    Returns
+    -------
+    tuple of Path
+        One file a band.
+
+    Raises
+    ------
+    MelotteValueError, MelotteFileError
+        When a word is not allowed, or a file cannot be written.
+    """
+    from melotte.api.fields import simulate_field_mosaic
+
+    if not words or words[0] not in FIELD_GALAXIES:
+        found = repr(words[0]) if words else "nothing"
+        raise MelotteValueError(f"field of {found}; allowed: {', '.join(FIELD_GALAXIES)}")
+    settings: dict[str, Any] = {}
+    for word in words[1:]:
+        name, equals, text = word.partition("=")
+        if name not in FIELD_SETTINGS or not equals:
+            raise MelotteValueError(
+                f"{word!r} is not a setting of a field; allowed: "
+                f"{', '.join(f'{one}=NUMBER' for one in FIELD_SETTINGS)}"
+            )
+        try:
+            settings[name] = FIELD_SETTINGS[name](text)
+        except ValueError as error:
+            raise MelotteValueError(f"{name}={text}: needs a number") from error
+    folder = Path(f"{words[0]}-field") if output is None else Path(output)
+    return simulate_field_mosaic(words[0], folder, seed=seed, **settings)
 
 
 def _simulated(

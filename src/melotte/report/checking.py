@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from melotte.errors import MelotteFileError
+from melotte.errors import MelotteFileError, MelotteValueError
 
 
 def check_file(
@@ -15,15 +16,20 @@ def check_file(
     column: Mapping[str, str] | None = None,
     group_by: str | None = None,
     clusters: Path | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> str:
-    """Validate a model, a bank or an input table.
+    """Validate a model, a bank, an input table or a file of images.
 
     Parameters
     ----------
     path : Path
-        ``.safetensors`` is a model, HDF5 a bank, anything else a table of members.
+        ``.safetensors`` is a model; FITS, HDF5 and npy files with images are cutouts or mosaics;
+        other HDF5 a bank, anything else a table of members.
     system, column, group_by, clusters
-        Of tables; see :func:`melotte.report.table_checks.check_table`.
+        Of tables; see :func:`melotte.report.table_checks.check_table`. For images, ``system`` is
+        the preset that is to read them.
+    options : mapping, optional
+        Of images; see :func:`melotte.report.image_checks.check_images`.
 
     Returns
     -------
@@ -41,11 +47,23 @@ def check_file(
         start = stream.read(8)
     if path.suffix == ".safetensors":
         return _check_model(path)
+    from melotte.report.image_checks import check_images, holds_images
+
+    if holds_images(path):
+        _refuse("images", {"--column": column, "--group-by": group_by, "--clusters": clusters})
+        return check_images(path, system=system, options=options)
     if start == b"\x89HDF\r\n\x1a\n":
         return _check_bank(path)
+    _refuse("tables", {"--option": options})
     from melotte.report.table_checks import check_table
 
     return check_table(path, system=system, column=column, group_by=group_by, clusters=clusters)
+
+
+def _refuse(what: str, given: Mapping[str, Any]) -> None:
+    for option, value in given.items():
+        if value:
+            raise MelotteValueError(f"{option} does not apply to {what}")
 
 
 def _check_model(path: Path) -> str:

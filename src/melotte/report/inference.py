@@ -14,6 +14,12 @@ from melotte import api
 from melotte.engine.result_tables import check_result_path, check_samples_path, write_table
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.flags import Flag
+from melotte.report.image_products import (
+    images_of,
+    with_figure_folder,
+    with_image_products,
+    with_offset,
+)
 from melotte.systems.base import Observation, RowError
 
 if TYPE_CHECKING:
@@ -22,7 +28,13 @@ if TYPE_CHECKING:
     from melotte.report.cluster_galaxies import ClusterGalaxies
 
 FIGURE_SAMPLES = 500
-OWN_OPTIONS = {"values_as": "--as", "source_id": "--stars", "identity": "--galaxies"}
+OWN_OPTIONS = {
+    "values_as": "--as",
+    "source_id": "--stars",
+    "identity": "--galaxies",
+    "positions": "--mosaic and --positions",
+    "deredden": "--deredden",
+}
 """Options of a reader that options of the command set, with more that belongs to them."""
 
 
@@ -33,6 +45,10 @@ class InferenceRequest:
     model: str
     inputs: tuple[Path, ...]
     output: Path
+    mosaic: bool = False
+    positions: Path | None = None
+    deredden: str | None = None
+    background_draws: int = 0
     samples: int = 0
     samples_file: Path | None = None
     group_by: str | None = None
@@ -44,6 +60,7 @@ class InferenceRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     prior: Path | None = None
     compare: Path | None = None
+    compare_extinction_offset: float = 0.0
     figures: Path | None = None
     stars: Path | None = None
     galaxies: Path | None = None
@@ -87,7 +104,8 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     model = api.load(request.model, request.device)
     _check_system_options(model, request)
     drawn: list[Observation] = []
-    remembers = any((request.figures, request.stars, request.galaxies, request.predictive))
+    products = (request.stars, request.galaxies, request.predictive, request.background_draws)
+    remembers = any((request.figures, *products))
     n_kept = max(request.samples, FIGURE_SAMPLES if remembers else 0)
     result = api.infer_observations(
         model,
@@ -100,13 +118,18 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     joined = None
     if request.compare is not None:
         joined = api.compare(result.table(), request.compare)
+        joined = with_offset(joined, "extinction_v", request.compare_extinction_offset)
         result = _with_literature(model, result, request.compare)
     lines: list[str] = []
-    if request.stars is not None or request.predictive:
+    if images_of(model) is not None:
+        result, lines = with_image_products(model, result, drawn, request)
+    elif request.stars is not None or request.predictive:
         result, lines = _with_star_products(model, result, drawn, request)
     galaxies = None
     if request.galaxies is not None:
         result, galaxies, lines = _with_galaxy_products(model, result, drawn, request.galaxies)
+    if request.figures is not None and images_of(model) is not None:
+        result = with_figure_folder(result, request.figures, request.output)
     result.write(request.output)
     if request.samples_file is not None and result.samples is not None:
         asked = replace(result, samples=result.samples[:, : request.samples])
@@ -215,6 +238,16 @@ def _check_reader_options(request: InferenceRequest) -> None:
             raise MelotteValueError(f"--option {name}: give {own} in its place")
     if request.prior is not None:
         refuse_prior(request.values_as)
+    if request.mosaic != (request.positions is not None):
+        raise MelotteValueError(
+            "--mosaic and --positions TABLE go together: images to cut from, and where"
+        )
+    if request.deredden is not None and not request.mosaic:
+        raise MelotteValueError(
+            "--deredden COLUMN is of the table of positions; give --mosaic and --positions"
+        )
+    if request.compare_extinction_offset and request.compare is None:
+        raise MelotteValueError("--compare-extinction-offset goes with --compare TABLE")
 
 
 def _check_system_options(model: Model, request: InferenceRequest) -> None:
@@ -224,8 +257,17 @@ def _check_system_options(model: Model, request: InferenceRequest) -> None:
 
     if request.galaxies is not None:
         require_memberships(model, "--galaxies")
+    images = images_of(model) is not None
+    for option, asked in (
+        ("--mosaic", request.mosaic),
+        ("--background-draws", request.background_draws),
+    ):
+        if asked and not images:
+            raise MelotteValueError(
+                f"{option} is for images of clusters; this model measures {model.system.name}"
+            )
     for option, asked in (("--stars", request.stars), ("--predictive", request.predictive)):
-        if asked:
+        if asked and not (images and option == "--predictive"):
             require_open_clusters(model.system.name, option, request.values_as)
 
 
@@ -307,8 +349,9 @@ def _reader_options(request: InferenceRequest) -> dict[str, Any]:
         options["source_id"] = True
     if request.galaxies is not None:
         options["identity"] = True
-    if request.clusters is not None:
-        options["clusters"] = request.clusters
+    for name in ("clusters", "positions", "deredden"):
+        if getattr(request, name) is not None:
+            options[name] = getattr(request, name)
     return options | dict(request.options)
 
 

@@ -60,7 +60,8 @@ def write_figures(drawing: Drawing, folder: Path) -> int:
     folder : Path
         Made where it does not exist; gets ``ID_diagram.png`` and ``ID_corner.png`` of an open
         cluster (``ID_as_CATALOGUE_...`` of values as a catalogue's), ``ID_diagram.png`` (phase
-        space) and ``ID_mass.png`` of a galaxy cluster.
+        space) and ``ID_mass.png`` of a galaxy cluster; ``ID_diagram.png`` (image, prediction,
+        residual), ``ID_ages.png`` and ``ID_corner.png`` of a cluster's image.
 
     Returns
     -------
@@ -149,7 +150,33 @@ def galaxy_clusters(drawing: Drawing) -> Drawn:
         yield one.name, {"diagram": phase_space_figure(cluster), "mass": beside}
 
 
+def cluster_images(drawing: Drawing) -> Drawn:
+    """Images beside what the posterior predicts, age with extinction, and corner plots."""
+    from melotte.report.corner import corner_figure
+    from melotte.report.image_figures import age_extinction_figure, predicted_figure
+    from melotte.report.image_products import captions_of, predictions
+
+    model, result = drawing.model, drawing.result
+    system: Any = model.system
+    units = [parameter.unit for parameter in result.parameters]
+    every: Any = result.samples
+    seed = int(result.provenance.get("seed", 0))
+    for image, predicted in predictions(model, result, drawing.observations, seed):
+        captions = captions_of(result, image, predicted)
+        samples = every[image.row]
+        figures = {
+            "diagram": predicted_figure(predicted, system.data.bands, captions),
+            "corner": corner_figure(samples, result.names, units),
+        }
+        if "extinction_v" in result.names:
+            figures["ages"] = age_extinction_figure(samples, result.parameters, image.name)
+        yield image.name, figures
+
+
 _SYSTEMS: dict[str, Callable[..., Drawn]] = {
+    "bialopetravicius2019": cluster_images,
+    "bialopetravicius2020": cluster_images,
+    "cluster-images": cluster_images,
     "open-cluster": open_clusters,
     "galaxy-cluster": galaxy_clusters,
     "ho2019": galaxy_clusters,

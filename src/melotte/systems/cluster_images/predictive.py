@@ -26,7 +26,7 @@ from melotte.systems.cluster_images.set_ups import SetUps, star_widths
 from melotte.systems.cluster_images.settings import DataSettings
 from melotte.telescope.setups import ImagingSetup, mosaic_blur
 
-DRAWS = 64
+DRAWS = 128
 """Posterior samples that are simulated."""
 LEAST_RADIUS, RADII = 4.0, 3.0
 """The fit is judged within this many px, or half-number radii where that is more."""
