@@ -235,7 +235,8 @@ def stochastic_figure(
     ----------
     rows : sequence of (title, panels)
         Each of the panels, one a column, is a list of :class:`StochasticMap` drawn together:
-        their densities are each scaled to the same peak.
+        their densities are each scaled to the same peak and the
+        highest is shown.
     axes_of : sequence of (x, y), one a column
         Names of the parameters.
     ranges : sequence of ((low, high) of x, (low, high) of y), one a column
@@ -255,9 +256,9 @@ def stochastic_figure(
         for i, maps in enumerate(panels):
             panel = axes[j, i]
             (x_low, x_high), (y_low, y_high) = ranges[i]
-            total = sum((one.density / max(one.density.max(), 1e-30) for one in maps), start=0.0)
+            highest = np.max([one.density / max(one.density.max(), 1e-30) for one in maps], axis=0)
             panel.imshow(
-                np.clip(np.asarray(total, dtype=float).T, 0, 1),
+                highest.T,
                 origin="lower",
                 extent=(x_low, x_high, y_low, y_high),
                 cmap="Greys",

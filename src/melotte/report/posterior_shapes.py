@@ -112,7 +112,8 @@ def _is_bimodal(density: Array) -> bool:
     highest = density.max()
     for level in _LEVELS:
         cut = level * highest
-        labels, n = ndimage.label(density > cut, _TOUCHING)
+        labels = np.zeros(density.shape, dtype=np.int32)
+        n = int(ndimage.label(density > cut, _TOUCHING, output=labels))  # pyright: ignore
         if n < 2:
             continue
         numbers = np.arange(1, n + 1)
