@@ -343,9 +343,10 @@ def fwhm(psf: PSF, pixel_scale: float | None = None) -> float:
     reach = 0.16
     while True:
         step = reach / 160
-        edge = 0.5 / step
+        highest = _band_limit(psf, 0.5 / step)
         # The period of the sampled frequencies is 8 times the reach: no copy comes near.
-        f = torch.arange(-640, 641, dtype=torch.float64) / 1280 * 2 * edge
+        n = math.ceil(highest * 8 * reach)
+        f = torch.arange(-n, n + 1, dtype=torch.float64) / (8 * reach)
         transfer = psf.transfer(f, f).to(torch.complex128)
         if pixel_scale is not None and not psf.includes_pixel:
             pixel = torch.sinc(f * pixel_scale)
@@ -359,6 +360,14 @@ def fwhm(psf: PSF, pixel_scale: float | None = None) -> float:
         reach *= 2 if float(above.sum()) > 400 else 0.5
         if not 1e-3 < reach < 100:
             raise MelotteValueError("the PSF has no single peak of finite width")
+
+
+def _band_limit(psf: PSF, most: float) -> float:
+    """Frequency, cycles/arcsec, beyond which a PSF passes nothing along its axes."""
+    f = torch.linspace(0, most, 1001, dtype=torch.float64)
+    zero = f[:1]
+    passed = torch.maximum(psf.transfer(f, zero)[0].abs(), psf.transfer(zero, f)[:, 0].abs())
+    return float(f[passed > 1e-6 * passed[0]].max()) + most / 1000
 
 
 def light_in_square(psf: PSF, side: float, pixel_scale: float | None = None) -> float:
@@ -382,8 +391,7 @@ def light_in_square(psf: PSF, side: float, pixel_scale: float | None = None) -> 
     """
     # Frequencies 1 / period apart: copies of the PSF are so far off that wings hardly matter.
     period = max(8 * side, 16.0)
-    highest = max(4.0 / side, 50.0)
-    n = math.ceil(highest * period)
+    n = math.ceil(_band_limit(psf, 100.0) * period)
     f = torch.arange(-n, n + 1, dtype=torch.float64) / period
     transfer = psf.transfer(f, f).real
     window = torch.sinc(f * side) * (side / period)
