@@ -12,7 +12,7 @@ from melotte.errors import MelotteValueError
 from melotte.sky.cluster_light import ClusterLight, integrated_magnitudes
 from melotte.sky.imf import Kroupa2001, Salpeter
 from melotte.sky.isochrones import StellarGrid
-from melotte.sky.light_tables import MassDepth, cell_weights, light_table
+from melotte.sky.light_tables import EVEN_CELLS, MassDepth, cell_weights, light_table
 from melotte.sky.populations import expected_magnitudes
 
 BANDS = ["WFC3_UVIS_F336W", "ACS_WFC_F475W", "ACS_WFC_F814W"]
@@ -63,21 +63,26 @@ def test_mean_light_is_that_of_the_isochrone(log_age: float) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
 
 
-@pytest.mark.parametrize("dust", [0.4, 2.3, 4.0, 5.5])
+@pytest.mark.parametrize("dust", [0.0, 0.4, 2.3, 4.0, 5.5])
 def test_dust_is_that_of_each_star(dust: float) -> None:
     table = light_table(GRID, MASSES, BANDS, 8.7, METALLICITY)
-    known = torch.isfinite(table.nodes)
-    powers = dust ** torch.arange(4)
-    found = (table.coefficients[:, known] * powers[:, None, None]).sum(0)
-    mass = MASSES.imf.quantile(-torch.expm1(-table.nodes[known]))
-    # The table keeps the isochrone's own points; between them stars are not interpolated alike.
-    bright = mass > 1.0
-    age, metallicity = mass.new_tensor([[8.7]]), mass.new_tensor([[METALLICITY]])
-    stars = GRID.evolve(mass[None, bright], age, metallicity)
-    expected = GRID.magnitudes(stars, dust, BANDS, metallicity)[0]
-    difference = -2.5 / math.log(10) * found[bright].double() - expected
-    assert float(difference.abs().median()) < 5e-4
-    assert float(difference.abs().quantile(0.98)) < 5e-3
+    known = int(torch.isfinite(table.depth).sum())
+    powers = dust ** torch.arange(4, dtype=torch.float64)
+    exact = table.coefficients[:, EVEN_CELLS : EVEN_CELLS + known].double()
+    found = -2.5 / math.log(10) * (exact * powers[:, None, None]).sum(0)
+    expected = GRID.isochrone(8.7, METALLICITY).magnitudes(BANDS, dust)[-known:]
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=0, atol=1e-4)
+
+
+def test_main_sequence_is_interpolated_well() -> None:
+    table = light_table(GRID, MASSES, BANDS, 8.7, METALLICITY)
+    middle = (table.nodes[: EVEN_CELLS - 1] + table.nodes[1:EVEN_CELLS]) / 2
+    even = torch.exp(table.coefficients[0, :EVEN_CELLS].double())
+    found = -2.5 * torch.log10((even[:-1] + even[1:]) / 2)
+    age, metallicity = middle.new_tensor([[8.7]]), middle.new_tensor([[METALLICITY]])
+    stars = GRID.evolve(MASSES.mass(middle)[None], age, metallicity)
+    expected = GRID.magnitudes(stars, 0.0, BANDS, metallicity)[0]
+    assert float((found - expected).abs().max()) < 0.01
 
 
 @pytest.mark.parametrize("imf", [Kroupa2001(), Salpeter(0.1, 100.0)])
