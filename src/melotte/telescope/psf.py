@@ -390,7 +390,7 @@ def light_in_square(psf: PSF, side: float, pixel_scale: float | None = None) -> 
     there, hand ``light_in_square(HubblePSF(...), n * scale)`` to :class:`PSFGrid` as ``total``.
     """
     # Frequencies 1 / period apart: copies of the PSF are so far off that wings hardly matter.
-    period = max(8 * side, 16.0)
+    period = side + 16.0
     n = math.ceil(_band_limit(psf, 100.0) * period)
     f = torch.arange(-n, n + 1, dtype=torch.float64) / period
     transfer = psf.transfer(f, f).real

@@ -18,8 +18,11 @@ from melotte.telescope.psf import PSF
 KERNEL_WIDTH = 5
 """Fine cells that a star is spread over along each axis."""
 
-REFINEMENT = 4
-"""The effective PSF is worked out over so many periods before it is cut to one."""
+MOST_REFINEMENT = 4
+"""The effective PSF is worked out over at most so many periods before it is cut to one."""
+
+WIDE = 1024
+"""Pixels over which it is worked out otherwise: what wings leave beyond is less than 1e-3."""
 
 TOLERANCE = 2e-6
 """Largest residual that a chosen oversampling may leave: root mean square over a period of the
@@ -97,7 +100,9 @@ def transfer_table(
     """Effective PSF, cut to the period, over the kernel's transform.
 
     A PSF's wings have no end, and those beyond the period would come back into it from the other
-    side. So the PSF is worked out over REFINEMENT periods, cut to one, and transformed again.
+    side. So the PSF is worked out over up to 4 periods, cut to one, and transformed again; the
+    wings beyond 1024 pixels are left to that, so that wide fields need no more memory than they
+    have pixels.
 
     Parameters
     ----------
@@ -113,11 +118,12 @@ def transfer_table(
         At the frequencies of ``rfft2``; real where the PSF's transfer function is.
     """
     side = period * oversampling
-    wide, kept = side * REFINEMENT, side // 2
+    refinement = min(math.ceil(WIDE / period), MOST_REFINEMENT)
+    wide, kept = side * refinement, side // 2
     exact = {"dtype": torch.float64, "device": device}
     rows = torch.fft.fftfreq(wide, 1 / wide, **exact)
     columns = torch.arange(wide // 2 + 1, **exact)
-    unit = 1 / (period * REFINEMENT * pixel_scale)
+    unit = 1 / (period * refinement * pixel_scale)
     transfer = effective_transfer(psf, pixel_scale, columns * unit, rows * unit)
     # The highest frequency stands for both signs at once and cannot be folded.
     transfer[wide // 2] = 0
