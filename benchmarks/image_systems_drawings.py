@@ -31,8 +31,6 @@ from melotte.sky.light_tables import MassDepth, light_table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DEEPEST = 60.0
-"""-ln of the fraction of stars more massive, beyond which there are none."""
 FAINT_DUST = 0.2
 """A_V below which clusters are shown beside the tracks, mag (Paper II, Fig. 3)."""
 PICTURE_NUMBER = 7000
@@ -152,12 +150,11 @@ def ssp_magnitudes(ground: TestGround, log_mass: float) -> np.ndarray:
     light = ground.simulator.scenes.light
     camera = ground.simulator.set_ups.cameras[0]
     masses = MassDepth(light.imf, light.grid.device)
-    mean_mass = float(masses.mean_below(torch.tensor([DEEPEST], dtype=torch.float64))[0])
     rows = [
         light_table(light.grid, masses, light.bands, age, camera.metallicity).mean_luminosity()
         for age in light.log_age.tolist()
     ]
-    expected = torch.stack(rows).cpu().numpy() * 10**log_mass / mean_mass
+    expected = torch.stack(rows).cpu().numpy() * 10**log_mass / light.imf.mean_mass
     return -2.5 * np.log10(expected) + camera.distance_modulus
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from image_systems_methods import Reading, Truth
+from image_systems_methods import LIMITED, Reading, Truth
 from numpy.typing import NDArray
 
 from melotte.engine.coverage import interval_coverage, pit_values, sbc_ranks
@@ -21,6 +21,8 @@ Array = NDArray[np.floating[Any]]
 
 RESAMPLES = 200
 VISIBILITIES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, math.inf)
+OLD = 8.0
+"""log10(age/yr) from which age and extinction are hard to tell apart (Paper II, Sect. 4.1)."""
 SEEN = 2.0
 """Visibility above which a cluster should be told from its background."""
 LEVELS = {"coverage_68": 0.68, "coverage_95": 0.95}
@@ -52,10 +54,13 @@ def error_rows(
     """Errors of each parameter on the axes' scale: of the quoted estimate and of the median.
 
     ``p95_abs`` is the paper's bound, with the error of resampling clusters; ``core`` half of the
-    range that holds the middle 68 % of the errors.
+    range that holds the middle 68 % of the errors; ``p95_young`` and ``p95_old`` the bound below
+    and above an age of 10^8 yr.
     """
     rows: dict[str, dict[str, Any]] = {}
     known = truth.is_cluster
+    names = [parameter.name for parameter in parameters]
+    ages = truth.theta[known, names.index("log_age")] if "log_age" in names else None
     for i, parameter in enumerate(parameters):
         true = truth.theta[known, i]
         rows[parameter.name] = {}
@@ -65,6 +70,10 @@ def error_rows(
             low, high = np.nanquantile(given - true, [0.16, 0.84])
             found["p95_error"] = bound_and_error(given - true)[1]
             found["core"] = float(high - low) / 2
+            if ages is not None:
+                young = ages < OLD
+                found["p95_young"] = bound_and_error((given - true)[young])[0]
+                found["p95_old"] = bound_and_error((given - true)[~young])[0]
             rows[parameter.name][name] = found
     return rows
 
@@ -221,8 +230,8 @@ def measured(
         found[key] = {
             "errors": error_rows(truth, reading, parameters),
             "coverage": coverage_rows(truth, reading, parameters),
-            "class": class_rows(truth, reading),
-            "visibility": visibility_rows(truth, reading),
+            "class": None if key.endswith(LIMITED) else class_rows(truth, reading),
+            "visibility": None if key.endswith(LIMITED) else visibility_rows(truth, reading),
             "shapes": shape_rows(truth, reading, parameters),
         }
         if key != "faithful" and "faithful" in readings:

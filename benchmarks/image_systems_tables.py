@@ -8,6 +8,7 @@ from typing import Any
 import image_systems_paper1 as paper1
 import image_systems_paper2 as paper2
 from image_systems_measures import bin_names
+from image_systems_methods import LIMITED
 
 from melotte.parameters import Parameter
 
@@ -23,7 +24,7 @@ def show_errors(
     """Scatter, bias and bounds of each parameter; published | faithful | ours."""
     print(
         f"{'':30s}{'method':32s}{'sigma':>8s}{'core':>8s}{'bias':>8s}{'95 %':>8s}{'+-':>7s}"
-        f"{'/faithful':>10s}{'+-':>7s}{'median: 95 %':>14s}"
+        f"{'/faithful':>10s}{'+-':>7s}{'< 1e8 yr':>10s}{'older':>8s}{'median: 95 %':>14s}"
     )
     for parameter in parameters:
         name = f"{parameter.name} [{UNITS.get(parameter.name, 'dex')}]"
@@ -41,6 +42,7 @@ def show_errors(
             )
             ratio = row.get("bounds_over_faithful", {}).get(parameter.name)
             line += f"{ratio['ratio']:10.3f}{ratio['error']:7.3f}" if ratio else " " * 17
+            line += f"{point['p95_young']:10.3f}{point['p95_old']:8.3f}"
             print(f"{line}{median['p95_abs']:14.3f}")
             name = ""
 
@@ -80,7 +82,6 @@ def show_classes(found: Mapping[str, Mapping[str, Any]], titles: Mapping[str, st
     for key, row in found.items():
         classes = row["class"]
         if classes is None:
-            print(f"{titles[key]:34s}{'no class':>14s}")
             continue
         entries = [classes["all"], classes["seen"], *classes["by_visibility"]]
         cells = [
@@ -168,6 +169,8 @@ def show_boxes(found: Mapping[str, Any], titles: Mapping[str, str]) -> None:
     """Standard deviations and medians in bins (Paper I, Fig. 8)."""
     print("\nErrors in bins of the truth: sigma (median)")
     for key, rows in found.items():
+        if key.endswith(LIMITED):
+            continue
         print(titles[key])
         for wrong, columns in rows.items():
             for against, one in columns.items():
@@ -198,6 +201,8 @@ def show_robustness(found: Mapping[str, Mapping[str, Any]], titles: Mapping[str,
     print("\nThe same clusters seen otherwise: 95 % bound over that of the plain view (shift)")
     for name, methods in found.items():
         for key, rows in methods.items():
+            if key.endswith(LIMITED):
+                continue
             cells = "  ".join(
                 f"{parameter} {row['p95_ratio']:.3f} ({row['shift']:+.3f})"
                 for parameter, row in rows.items()

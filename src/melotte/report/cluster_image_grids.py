@@ -18,7 +18,7 @@ from matplotlib.patches import Ellipse
 from numpy.typing import ArrayLike, NDArray
 
 from melotte.errors import MelotteValueError
-from melotte.report.style import CYCLE, GREY, INK, RED, SMALL, label, legend, new_figure
+from melotte.report.style import CYCLE, GREY, INK, RED, SMALL, label, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,7 +130,14 @@ def box_figure(
         label(axes[row, 0], y=f"error of {names[row]}")
     for k, title in enumerate(results):
         axes[0, -1].plot([], [], color=CYCLE[k % len(CYCLE)], lw=4, label=title)
-    legend(axes[0, -1], loc="upper right")
+    figure.legend(
+        *axes[0, -1].get_legend_handles_labels(),
+        loc="outside upper right",
+        ncols=len(results),
+        fontsize=SMALL,
+        frameon=False,
+        labelcolor=INK,
+    )
     return figure
 
 

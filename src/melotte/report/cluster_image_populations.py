@@ -233,7 +233,7 @@ def mass_function_figure(
         )
         for truncation, style in zip(TRUNCATIONS, ("-", "--", ":"), strict=True):
             curve = expected_counts(edges, truncation, float(total), complete_above)
-            name = "$M^{-2}$" if math.isinf(truncation) else f"$M_* = {truncation:.2g}$ M$_\\odot$"
+            name = "$M^{-2}$" if math.isinf(truncation) else _truncation_name(truncation)
             panel.plot(centres, curve, color=RED, ls=style, lw=1.2, label=name)
             if math.isinf(truncation):
                 spread = np.sqrt(np.maximum(curve, 0))
@@ -247,6 +247,13 @@ def mass_function_figure(
         legend(panel, loc="upper right")
     label(axes[0, 0], y="clusters a bin")
     return figure
+
+
+def _truncation_name(truncation: float) -> str:
+    exponent = math.floor(math.log10(truncation))
+    factor = truncation / 10**exponent
+    written = f"10^{exponent}" if factor == 1 else rf"{factor:.2g} \times 10^{exponent}"
+    return rf"$M_* = {written}$ M$_\odot$"
 
 
 def _age_title(low: float, high: float) -> str:
