@@ -18,11 +18,19 @@ from melotte.errors import MelotteFileError
 from melotte.flags import decode_flags
 from melotte.report.page import PageFigure, PageTable, Section, write_page
 from melotte.report.result_page import interval_text
-from melotte.systems.base import Batch
+from melotte.systems.base import Batch, System
 
 N_MOCKS = 300
 N_SHOWN = 8
 DEMO_STREAM_SEED = 20_000
+DEMO_TILES, DEMO_TILE = 4, 192
+"""Simulated fields that the demo's images are cut from, and their side, px."""
+_IMAGE_NAMES = {
+    "log_age": "log age",
+    "extinction_v": "A_V",
+    "log_mass": "log mass",
+    "half_number_radius": "size",
+}
 
 
 def run_demo(output: Path, *, seed: int = 0) -> Path:
@@ -55,16 +63,22 @@ def run_demo(output: Path, *, seed: int = 0) -> Path:
     drawn: set[str] = set()
     for name in sorted(shipped):
         model = api.load(name, device="cpu")
-        # Presets of one system show the same kind of mocks: one gallery is enough.
-        gallery = model.system.name not in drawn
-        sections += demo_sections(name, model, output, seed, gallery=gallery)
-        drawn.add(model.system.name)
+        # Presets of one system show the same kind of mocks: one gallery is enough. Images do not.
+        kind = _kind(model)
+        sections += demo_sections(name, model, output, seed, gallery=kind not in drawn)
+        drawn.add(kind)
     lead = (
         "Mock observations with known truth, measured by the shipped models. "
         "Everything on this page was simulated and inferred just now."
     )
     provenance = {"melotte": __version__, "seed": seed, "models": ", ".join(shipped)}
     return write_page(output / "report.html", "melotte demo", lead, sections, provenance)
+
+
+def _kind(model: Model) -> str:
+    """What a gallery shows: the system, and of images the galaxy."""
+    fields = model.preset.get("data", {}).get("fields", {})
+    return f"{model.system.name} {fields.get('galaxy', '')}".strip()
 
 
 def demo_sections(
@@ -83,7 +97,8 @@ def demo_sections(
     gallery : bool
         Whether some of the mocks are drawn.
     """
-    batch = concatenate(draw_mocks(model.system, N_MOCKS, DEMO_STREAM_SEED + seed, 100))
+    mocks: Any = _demo_system(model)
+    batch = concatenate(draw_mocks(mocks, N_MOCKS, DEMO_STREAM_SEED + seed, 100))
     ids = tuple(f"mock-{i:03d}" for i in range(len(batch)))
     observation = replace(batch.observation, ids=ids)
     start = time.perf_counter()
@@ -108,7 +123,7 @@ def accuracy(result: InferenceResult, truth: np.ndarray) -> PageTable:
     rows = []
     for i, parameter in enumerate(result.parameters):
         low, middle, high = (result.quantiles[:, k, i] for k in range(3))
-        good = np.isfinite(middle)
+        good = np.isfinite(middle) & np.isfinite(truth[:, i])
         error = (middle - truth[:, i])[good]
         inside = ((truth[:, i] >= low) & (truth[:, i] <= high))[good]
         rows.append(
@@ -181,6 +196,87 @@ def phase_space_gallery(model: Model, batch: Batch, result: InferenceResult) -> 
     return [Section(f"{model.system.name}: members and interlopers", figures=[figure])]
 
 
+def image_gallery(model: Model, batch: Batch, result: InferenceResult) -> list[Section]:
+    """Pictures of some mock clusters and empty places, and how well they are told apart."""
+    from melotte.report.image_gallery import (
+        GalleryImage,
+        gallery_figure,
+        presence_figure,
+        roc_area,
+    )
+
+    truth = batch.theta.numpy()
+    data: Any = batch.observation.data
+    images, scale = data["image"].numpy(), data["pixel_scale"].numpy()
+    known = np.isfinite(images).any((2, 3)).all(1)
+    present = batch.targets["class"].numpy() > 0.5
+    seen = batch.targets["visibility"].numpy()
+    names = result.names
+    chance, visibility = (
+        np.asarray(result.columns[name].values, dtype=float)
+        if name in result.columns
+        else np.full(len(batch), np.nan)
+        for name in ("class_probability", "visibility")
+    )
+    # A cluster that hardly stands out, or an empty place, comes last.
+    chosen = _spread(np.where(present, seen, np.inf), known & present & (seen > 0.3))
+    chosen = chosen[: N_SHOWN - 1] + np.flatnonzero(known & ~present).tolist()[:1]
+    entries = []
+    for i in chosen:
+        found = {name: result.quantiles[i, 1, k] for k, name in enumerate(names)}
+        real = {name: truth[i, k] for k, name in enumerate(names)}
+        lines = [
+            f"{text} {real[name]:.2f} → {found[name]:.2f}"
+            for name, text in _IMAGE_NAMES.items()
+            if name in found
+        ]
+        lines.append(f"visibility {seen[i]:.1f} → {visibility[i]:.1f}, P {chance[i]:.2f}")
+        if not present[i]:
+            lines = ["empty place", f"visibility 0 → {visibility[i]:.1f}, P {chance[i]:.2f}"]
+        radius = found["half_number_radius"] / scale[i] if present[i] else np.nan
+        entries.append(GalleryImage(images[i], "\n".join(lines), float(radius)))
+    caption = (
+        "Mock clusters in front of simulated fields, by visibility, in false colour; the circle "
+        "has the half-number radius that was found. Titles: truth → posterior median; P is the "
+        "probability that there is a cluster."
+    )
+    text = []
+    area = roc_area(present, chance)
+    if np.isfinite(area):
+        bright = roc_area(present[~present | (seen > 2)], chance[~present | (seen > 2)])
+        text = [
+            f"{int(present.sum())} of the {len(batch)} mocks hold a cluster. A cluster gets a "
+            f"higher probability than an empty place in {100 * area:.1f} % of all pairs, and in "
+            f"{100 * bright:.1f} % where its visibility is above 2."
+        ]
+    figures = [PageFigure(gallery_figure(entries), caption, "mock clusters with what was found")]
+    if np.isfinite(chance).any():
+        drawn = presence_figure(present, chance, seen, visibility)
+        about = "Probabilities of clusters and of empty places; visibilities of the clusters."
+        figures.append(PageFigure(drawn, about, "class and visibility"))
+    return [Section(f"{model.name}: clusters and empty places", text, None, figures)]
+
+
+def _demo_system(model: Model) -> System:
+    """The system that the demo's mocks come from: of images, one of few fields."""
+    from melotte.systems.cluster_images.system import ImageSystem
+    from melotte.systems.registry import build_system
+
+    if not isinstance(model.system, ImageSystem):
+        return model.system
+    content: Any = {name: model.preset[name] for name in ("name", "system", "model")}
+    data = dict(model.preset["data"])
+    # A few small tiles take seconds to simulate, the training's take many minutes.
+    data["fields"] = dict(data["fields"]) | {
+        "tiles": DEMO_TILES,
+        "held_out_tiles": DEMO_TILES,
+        "size": min(int(data["fields"].get("size", DEMO_TILE)), DEMO_TILE),
+    }
+    data["setups"] = min(int(data.get("setups", 1)), DEMO_TILES)
+    system: Any = build_system(content | {"data": data})
+    return system.in_area("test")
+
+
 def _spread(values: np.ndarray, allowed: np.ndarray) -> list[int]:
     """Numbers of up to ``N_SHOWN`` mocks, evenly in the order of their values."""
     ordered = [int(i) for i in np.argsort(values, kind="stable") if allowed[i]]
@@ -206,4 +302,5 @@ def some_rows(result: InferenceResult, truth: np.ndarray, n: int = 25) -> Sectio
 _GALLERIES: dict[str, Callable[[Model, Batch, InferenceResult], list[Section]]] = {
     "open-cluster": cluster_gallery,
     "galaxy-cluster": phase_space_gallery,
+    "cluster-images": image_gallery,
 }

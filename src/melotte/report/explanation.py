@@ -124,7 +124,16 @@ def _galaxy_clusters() -> Explainer:
     return Explainer(galaxy_attributions.LEAD, galaxy_attributions.explain_galaxies)
 
 
+def _cluster_images() -> Explainer:
+    from melotte.report import image_attributions
+
+    return Explainer(image_attributions.LEAD, image_attributions.explain_image)
+
+
 _SYSTEMS: dict[str, Callable[[], Explainer]] = {
+    "bialopetravicius2019": _cluster_images,
+    "bialopetravicius2020": _cluster_images,
+    "cluster-images": _cluster_images,
     "open-cluster": _open_clusters,
     "galaxy-cluster": _galaxy_clusters,
     "ho2019": _galaxy_clusters,

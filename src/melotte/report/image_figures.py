@@ -105,21 +105,21 @@ def predicted_figure(
     axes = images.subplots(3, n + 1, squeeze=False)
     stretch = stretch_of(filled(observed)[None])
     for row, pixels in enumerate((observed, mean)):
-        _show(axes[row, 0], colour_picture(pixels, stretch))
+        show_picture(axes[row, 0], colour_picture(pixels, stretch))
         for band in range(n):
             low, high = stretch.black[band], stretch.white[band]
             soft = stretch.soft[band]
             shown = np.arcsinh((pixels[band] - low) / soft) / np.arcsinh((high - low) / soft)
-            _show(axes[row, band + 1], shown, cmap="gray", vmin=0, vmax=1)
+            show_picture(axes[row, band + 1], shown, cmap="gray", vmin=0, vmax=1)
     radius = captions.half_number_radius / captions.pixel_scale
     centre = (observed.shape[-1] - 1) / 2, (observed.shape[-2] - 1) / 2
     for panel in axes[:2, 0]:
         panel.add_patch(Circle(centre, radius, fill=False, color=CIRCLE, lw=0.9))
     _scale_bar(axes[0, 0], captions.pixel_scale, observed.shape[-1])
     drawn: Any = None
+    limits = {"vmin": -RESIDUAL_LIMIT, "vmax": RESIDUAL_LIMIT}
     for band in range(n):
-        limit = RESIDUAL_LIMIT
-        drawn = _show(axes[2, band + 1], residual[band], cmap="RdBu_r", vmin=-limit, vmax=limit)
+        drawn = show_picture(axes[2, band + 1], residual[band], cmap="RdBu_r", **limits)
         value = predicted.chi_square[band]
         text = f"$\\chi^2$/px {value:.2f}" if np.isfinite(value) else "not known"
         axes[2, band + 1].set_xlabel(text, fontsize=SMALL, color=INK)
@@ -156,6 +156,17 @@ def filled(pixels: ArrayLike) -> Array:
     values = np.array(pixels, dtype=float)
     values[~np.isfinite(values).any((1, 2))] = 0.0
     return values
+
+
+def show_picture(axes: Axes, picture: Array, **settings: Any) -> Any:
+    """Draw a picture with its first row below, grey where unknown; gives what was drawn."""
+    axes.set_facecolor(UNKNOWN)
+    drawn = axes.imshow(picture, origin="lower", interpolation="nearest", **settings)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return drawn
 
 
 def radial_profile(image: ArrayLike) -> tuple[Array, Array]:
@@ -263,16 +274,6 @@ def _draw_profiles(axes: Sequence[Axes], predicted: PredictedImages, names: list
         label(panel, "", f"{names[band]} / $\\sigma_b$")
     legend(axes[0])
     label(axes[-1], "radius / px")
-
-
-def _show(axes: Axes, picture: Array, **settings: Any) -> Any:
-    axes.set_facecolor(UNKNOWN)
-    drawn = axes.imshow(picture, origin="lower", interpolation="nearest", **settings)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for side in axes.spines.values():
-        side.set_visible(False)
-    return drawn
 
 
 def _scale_bar(axes: Axes, pixel_scale: float, side: int) -> None:

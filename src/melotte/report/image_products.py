@@ -268,6 +268,16 @@ def with_offset(joined: Any, parameter: str, offset: float) -> Any:
     return joined
 
 
+def write_comparison(result: InferenceResult, joined: Any, folder: Path) -> Path:
+    """Write ``comparison.png``: our medians against the literature's values."""
+    from melotte.report.image_page import comparison_figure
+
+    path = folder / "comparison.png"
+    units = {parameter.name: parameter.unit for parameter in result.parameters}
+    comparison_figure(joined, units).savefig(path, dpi=130)
+    return path
+
+
 def with_figure_folder(result: InferenceResult, folder: Path, output: Path) -> InferenceResult:
     """The result with the folder of its figures in the header, for the report to find."""
     place = os.path.relpath(folder.resolve(), output.resolve().parent)

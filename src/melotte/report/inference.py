@@ -19,6 +19,7 @@ from melotte.report.image_products import (
     with_figure_folder,
     with_image_products,
     with_offset,
+    write_comparison,
 )
 from melotte.systems.base import Observation, RowError
 
@@ -146,6 +147,8 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
 
         drawing = Drawing(model, result, drawn, request.compare, galaxies)
         n = write_figures(drawing, request.figures)
+        if joined is not None and images_of(model) is not None:
+            write_comparison(result, joined, request.figures)
         echo(f"figures: {n} in {request.figures}")
     if request.json_rows:
         for line in json_lines(result):

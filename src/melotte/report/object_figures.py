@@ -74,13 +74,18 @@ def write_figures(drawing: Drawing, folder: Path) -> int:
         return 0
     n_drawn = 0
     for name, figures in draw(drawing):
-        stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+        stem = file_stem(name)
         for kind, figure in figures.items():
             figure.savefig(folder / f"{stem}_{kind}.png", dpi=RESOLUTION)
         n_drawn += 1
         if n_drawn == MOST_FIGURES:
             break
     return n_drawn
+
+
+def file_stem(name: str) -> str:
+    """An object's name as the beginning of its figures' file names."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
 
 
 def open_clusters(drawing: Drawing) -> Drawn:

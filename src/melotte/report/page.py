@@ -10,6 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from melotte.errors import MelotteFileError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -39,13 +41,36 @@ class PageFigure:
 
 
 @dataclass(frozen=True)
+class PageImage:
+    """A figure that lies in a PNG file, with its caption; ``alt`` says what it shows."""
+
+    path: Path
+    caption: str
+    alt: str
+
+    @property
+    def png(self) -> str:
+        """The file as base64.
+
+        Raises
+        ------
+        MelotteFileError
+            When it cannot be read.
+        """
+        try:
+            return base64.b64encode(self.path.read_bytes()).decode("ascii")
+        except OSError as error:
+            raise MelotteFileError(f"{self.path}: the figure cannot be read") from error
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading with paragraphs, a table and figures."""
 
     title: str
     text: Sequence[str] = ()
     table: PageTable | None = None
-    figures: Sequence[PageFigure] = field(default_factory=tuple)
+    figures: Sequence[PageFigure | PageImage] = field(default_factory=tuple)
 
 
 def write_page(

@@ -53,6 +53,10 @@ def result_sections(path: Path) -> tuple[list[Section], dict[str, Any]]:
         from melotte.report.galaxy_page import galaxy_sections
 
         sections.extend(galaxy_sections(table, path.parent))
+    if "half_number_radius" in names:
+        from melotte.report.image_page import image_sections
+
+        sections.extend(image_sections(table, path.parent))
     sections.append(rows_section(table, names))
     return sections, dict(table.meta.get("melotte", {}))
 
@@ -96,12 +100,12 @@ def predictive_section(table: Any) -> Section:
     axes.hist(known, bins=20, range=(0, 1), color="#3b6ea5")
     axes.axhline(len(known) / 20, color="#c8472b", lw=1, ls="--")
     axes.set_xlabel("predictive p-value")
-    axes.set_ylabel("clusters")
+    axes.set_ylabel("objects")
     order = [i for i in np.argsort(p, kind="stable") if np.isfinite(p[i])][:WORST_FITS]
     rows = [[str(table["id"][i]), f"{p[i]:.4f}", str(table["predictive_worst"][i])] for i in order]
     text = [
-        f"{int((known < POOR_FIT).sum())} of {len(known)} fits have p below {POOR_FIT}: lists "
-        "simulated from their posteriors do not look like the real ones. The worst:"
+        f"{int((known < POOR_FIT).sum())} of {len(known)} fits have p below {POOR_FIT}: what "
+        "is simulated from their posteriors does not look like what was observed. The worst:"
     ]
     caption = "Predictive p-values; the line is what right fits would give."
     return Section(

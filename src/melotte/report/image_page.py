@@ -1,0 +1,164 @@
+"""What a page says of measured cluster images: class, visibility, other backgrounds, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from melotte.report.image_products import FIGURE_FOLDER, SCATTER
+from melotte.report.object_figures import file_stem
+from melotte.report.page import PageFigure, PageImage, PageTable, Section
+from melotte.report.style import BLUE, GREY, label, new_figure, with_unit
+
+CLASS, VISIBILITY = "class_probability", "visibility"
+MOST_OBJECTS = 24
+"""Objects whose figures are shown."""
+LIKELY, CLEAR = 0.5, 2.0
+CAPTIONS = {
+    "diagram": (
+        "Observed image, mean of the images that the posterior predicts, and what is left in "
+        "scatters of the background, by band; right: mean brightness in annuli (68 % of the "
+        "predictions are shaded). The circle has the median half-number radius."
+    ),
+    "ages": (
+        "Where age and extinction may lie over the whole range of the prior (contours: 68 and "
+        "95 %), and the mass that goes with each sample."
+    ),
+}
+
+
+def image_sections(table: Any, folder: Path) -> list[Section]:
+    """Sections on the cluster images of a result table.
+
+    Parameters
+    ----------
+    table : astropy Table
+        That ``infer`` wrote.
+    folder : Path
+        Where the result lies; the folder of its figures is looked for from there.
+
+    Returns
+    -------
+    list of Section
+    """
+    sections = []
+    if CLASS in table.colnames and VISIBILITY in table.colnames:
+        sections.append(_presence_section(table))
+    scattered = [name for name in table.colnames if name.endswith(f"_{SCATTER}")]
+    if scattered:
+        sections.append(_scatter_section(table, scattered))
+    about: Mapping[str, Any] = table.meta.get("melotte", {})
+    name = about.get("header", {}).get(FIGURE_FOLDER)
+    if name:
+        found = _figures_section(table, folder / str(name))
+        sections += [] if found is None else [found]
+    return sections
+
+
+def comparison_figure(joined: Any, names: Mapping[str, str]) -> Figure:
+    """Our medians against the literature's values, one panel a parameter.
+
+    Parameters
+    ----------
+    joined : astropy Table
+        Of :func:`melotte.api.compare`.
+    names : mapping of str to str
+        Units by parameter.
+
+    Returns
+    -------
+    Figure
+        The title says the median and scatter of ours minus theirs.
+
+    References
+    ----------
+    Bialopetravičius & Narbutis 2020, Figs. 15 to 18; Bialopetravičius et al. 2019, Fig. 12.
+    """
+    shared = [name for name in names if f"{name}_literature" in joined.colnames]
+    figure, axes = new_figure(3.3 * max(len(shared), 1), 3.4, 1, max(len(shared), 1))
+    for panel, name in zip(axes[0], shared, strict=True):
+        theirs = np.asarray(joined[f"{name}_literature"], dtype=float)
+        ours = np.asarray(joined[f"{name}_50"], dtype=float)
+        good = np.isfinite(theirs) & np.isfinite(ours)
+        panel.plot(theirs[good], ours[good], ls="none", marker="o", ms=3.5, color=BLUE, alpha=0.7)
+        title = f"{int(good.sum())} objects"
+        if good.any():
+            both = np.concatenate([theirs[good], ours[good]])
+            panel.plot([both.min(), both.max()], [both.min(), both.max()], color=GREY, lw=0.8)
+            low, middle, high = np.quantile((ours - theirs)[good], [0.16, 0.5, 0.84])
+            title += f": {middle:+.2f}, scatter {(high - low) / 2:.2f}"
+        written = with_unit(name, names[name])
+        label(panel, f"literature: {written}", f"ours: {written}", title)
+    return figure
+
+
+def _presence_section(table: Any) -> Section:
+    chance = np.asarray(table[CLASS], dtype=float)
+    seen = np.asarray(table[VISIBILITY], dtype=float)
+    figure, axes = new_figure(4.4, 3.0)
+    good = np.isfinite(chance) & np.isfinite(seen) & (seen > 0)
+    axes[0, 0].plot(seen[good], chance[good], ls="none", marker="o", ms=3.5, color=BLUE, alpha=0.6)
+    axes[0, 0].set(xscale="log", ylim=(-0.03, 1.03))
+    label(axes[0, 0], "visibility", "probability of a cluster")
+    unlikely = int((chance < LIKELY).sum())
+    faint = int((seen < CLEAR).sum())
+    text = [
+        f"{unlikely} of {int(np.isfinite(chance).sum())} images hold a cluster with a probability "
+        f"below {LIKELY:g}; their parameters mean nothing. {faint} have a visibility below "
+        f"{CLEAR:g}: the errors of clusters that hardly stand out are large, and selection acts on "
+        "them."
+    ]
+    caption = (
+        "Visibility (mean flux a pixel within the half-number radius over the background's "
+        "scatter) and the probability that there is a cluster."
+    )
+    shown = [PageFigure(figure, caption, "class and visibility of the images")]
+    return Section("Cluster or background?", text, None, shown)
+
+
+def _scatter_section(table: Any, columns: list[str]) -> Section:
+    n = table.meta.get("melotte", {}).get("provenance", {}).get("background_draws", "several")
+    rows = []
+    for column in columns:
+        name = column.removesuffix(f"_{SCATTER}")
+        scatter = np.asarray(table[column], dtype=float)
+        high, low = (np.asarray(table[f"{name}_{q}"], dtype=float) for q in (84, 16))
+        known = np.isfinite(scatter) & np.isfinite(high - low)
+        if known.any():
+            width = np.median((high - low)[known] / 2)
+            middle, most = np.quantile(scatter[known], [0.5, 0.9])
+            rows.append([name, f"{middle:.3f}", f"{most:.3f}", f"{width:.3f}"])
+    text = [
+        f"Inference was repeated with {n} random backgrounds, one at a time, added to each image. "
+        "The scatter of the medians says how far a field can move them. The image's own background "
+        "is still there, so it is counted twice and the scatter is more than the field's true "
+        "share of the errors (Bialopetravičius & Narbutis 2020, Sect. 3.3)."
+    ]
+    header = ["parameter", "median scatter", "90 %", "median 68 % half-width"]
+    return Section("Other backgrounds", text, PageTable(header, rows))
+
+
+def _figures_section(table: Any, folder: Path) -> Section | None:
+    """Figures of the first objects, as they lie in the folder; None where there are none."""
+    figures: list[PageImage] = []
+    with_figures = 0
+    for name in np.asarray(table["id"]).astype(str):
+        paths = {kind: folder / f"{file_stem(name)}_{kind}.png" for kind in CAPTIONS}
+        if not paths["diagram"].is_file():
+            continue
+        with_figures += 1
+        if with_figures > MOST_OBJECTS:
+            continue
+        for kind, caption in CAPTIONS.items():
+            if paths[kind].is_file():
+                shown = caption if with_figures == 1 else f"{name}."
+                figures.append(PageImage(paths[kind], shown, f"{kind} of {name}"))
+    if not figures:
+        return None
+    more = with_figures > MOST_OBJECTS
+    text = [f"The first {MOST_OBJECTS} of {with_figures} objects."] if more else []
+    return Section("Images and what the posterior predicts", text, None, figures)
