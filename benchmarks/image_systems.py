@@ -80,8 +80,6 @@ def methods_of(options: argparse.Namespace) -> tuple[list[Method], TestGround]:
         )
     if options.ours:
         models["ours"] = model_of(options.ours, our_preset, options.device)
-    if not models:
-        raise SystemExit("nothing to compare: give --faithful, --ours or both")
     preset: dict[str, Any] = load_preset(faithful_preset).model_dump(mode="json")
     if "faithful" in models:
         preset = models["faithful"].preset
@@ -198,7 +196,7 @@ def main() -> None:
     parser.add_argument("--paper", type=int, choices=(1, 2), default=2)
     parser.add_argument("--faithful", help="the paper's network: a model file")
     parser.add_argument("--faithful-scaled", help="trained with fields' flux scaled by 20 %%")
-    parser.add_argument("--ours", help="melotte's: a model file, or a shipped model's name")
+    parser.add_argument("--ours", help="melotte's: a model file or a shipped model's name")
     parser.add_argument("-n", type=int, help="test clusters; 10,000 (Paper I) or 5,000 (Paper II)")
     parser.add_argument("--seed", type=int, default=1, help="of mocks and samples")
     parser.add_argument(
@@ -210,6 +208,9 @@ def main() -> None:
     parser.add_argument("--per-node", type=int, default=200, help="equal clusters of Paper I")
     parser.add_argument("--robustness", type=int, default=2000, help="clusters seen otherwise")
     parser.add_argument("--psf", type=Path, nargs="*", default=[], help="PSF files, one a band")
+    parser.add_argument(
+        "--catalogue", type=Path, help="result table whose mass function is drawn, with --figures"
+    )
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", default="cpu", help="of networks and mocks; speed is the CPU's")
     parser.add_argument("--json", type=Path, help="where to write the numbers")
@@ -222,6 +223,8 @@ def main() -> None:
         options.ours = options.ours or UNTRAINED
         options.n = options.n or 40
         options.draws, options.per_node, options.robustness = 3, 3, 10
+    if not (options.faithful or options.ours):
+        options.ours = PRESETS[options.paper][1]
     options.n = options.n or DEFAULT_N[options.paper]
     methods, ground = methods_of(options)
     names = ", ".join(f"{m.key}: {m.model.name}" for m in methods)
@@ -245,6 +248,8 @@ def main() -> None:
     if options.figures:
         drawings.save(drawings.gallery_figures(ground), options.figures)
         drawings.save(drawings.bank_colours(ground, 5 * options.n), options.figures)
+        if options.catalogue:
+            drawings.save(drawings.catalogue_figures(options.catalogue), options.figures)
     document["wall_seconds"] = time.perf_counter() - begun
     print(f"{document['wall_seconds']:.0f} s in all", file=sys.stderr)
     if options.json:

@@ -25,7 +25,11 @@ from melotte.report.cluster_image_galleries import (
     stochastic_figure,
 )
 from melotte.report.cluster_image_grids import box_figure, node_figure
-from melotte.report.cluster_image_populations import Track, colour_figure
+from melotte.report.cluster_image_populations import (
+    Track,
+    colour_figure,
+    mass_function_figure,
+)
 from melotte.sky.light_tables import MassDepth, light_table
 
 if TYPE_CHECKING:
@@ -122,7 +126,9 @@ def bank_colours(ground: TestGround, n: int) -> dict[str, Figure]:
     stars = simulator.scenes.draw_stars(set_up, generator)
     theta = dict(zip(ground.names, stars.theta.cpu().numpy().T, strict=True))
     dust = theta.get("extinction_v")
-    columns = {figures.axis_name(p): theta[p.name] for p in ground.parameters[:3]}
+    columns = {
+        figures.axis_name(p): figures.on_scale(p, theta[p.name]) for p in ground.parameters[:3]
+    }
     mass = theta["log_mass"]
     low, high = simulator.data.clusters.log_mass
     middles = [low + 0.1 * (high - low), (low + high) / 2, high - 0.1 * (high - low)]
@@ -176,6 +182,24 @@ def _pictures(
         image = data["image"][i].cpu().numpy()  # type: ignore[index]
         pictures.append(Picture(image, float(batch.targets["visibility"][i]), seen))
     return pictures
+
+
+def catalogue_figures(path: Path) -> dict[str, Figure]:
+    """Masses of a catalogue (Paper II, Fig. 20): a result table with ages and masses."""
+    from astropy.table import Table
+
+    table = Table.read(path)
+    columns = {}
+    for name in ("log_mass", "log_age"):
+        given = f"{name}_50" if f"{name}_50" in table.colnames else name
+        if given not in table.colnames:
+            raise SystemExit(f"{path}: has no column {name}_50 or {name}")
+        columns[name] = np.ma.filled(np.ma.asarray(table[given], float), np.nan)
+    chosen = np.ones(len(table), dtype=bool)
+    if "class_probability" in table.colnames:
+        chosen = np.asarray(table["class_probability"], float) > 0.5
+    drawn = mass_function_figure(columns["log_mass"][chosen], columns["log_age"][chosen])
+    return {"mass-function": drawn}
 
 
 def gallery_figures(ground: TestGround) -> dict[str, Figure]:

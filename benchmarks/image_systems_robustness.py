@@ -35,7 +35,7 @@ def robustness(
     """Changes of every method's estimates, by case.
 
     Shifts move the cluster in front of the same field; turns turn the recorded picture (45
-    degrees by interpolation, which smooths the noise). In the cases of another PSF only the
+    degrees by cubic interpolation, which smooths the noise a little). In the cases of another PSF only the
     clusters change, as in Paper I; ``told`` says its width to networks that read it.
 
     Parameters
@@ -94,7 +94,7 @@ def turned(image: Tensor, angle: float) -> Tensor:
     if quarters == round(quarters):
         return torch.rot90(image, int(quarters), (-2, -1))
     rotated = ndimage.rotate(
-        image.cpu().numpy(), angle, axes=(-2, -1), reshape=False, order=1, mode="reflect"
+        image.cpu().numpy(), angle, axes=(-2, -1), reshape=False, order=3, mode="reflect"
     )
     return torch.from_numpy(np.ascontiguousarray(rotated)).to(image)
 
