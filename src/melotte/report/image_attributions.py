@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-PATCHES = 9
+PATCHES = 8
 """Patches along a side, of which one after the other is emptied."""
 ALIKE = 0.5
 """Rank agreement with an untrained network above which a warning is given."""
@@ -55,7 +55,7 @@ class PatchChanges:
 
     Parameters
     ----------
-    change : array, shape (1 + n_bands, n_patches, n_patches), the parameter's unit
+    change : array, shape (1 or 1 + n_bands, n_patches, n_patches), the parameter's unit
         Mean with the patch's light less that without it: in all bands, then in each alone.
     """
 
@@ -77,7 +77,7 @@ def explain_image(model: Model, observation: Observation, parameter: str) -> lis
         sections.append(_features_section(parameter, bands, system.model.apertures, whole))
     untrained = untrained_copy(model)
     random_pixels = _pixels(attribute(untrained, observation, parameter, steps=16))
-    random_patches = patch_changes(untrained, observation, parameter)
+    random_patches = patch_changes(untrained, observation, parameter, each_band=False)
     sections.append(
         _control_section(
             {
@@ -90,7 +90,11 @@ def explain_image(model: Model, observation: Observation, parameter: str) -> lis
 
 
 def patch_changes(
-    model: Model, observation: Observation, parameter: str, n_patches: int = PATCHES
+    model: Model,
+    observation: Observation,
+    parameter: str,
+    n_patches: int = PATCHES,
+    each_band: bool = True,
 ) -> PatchChanges:
     """Take the light out of one patch after the other, in all bands and in each alone.
 
@@ -104,6 +108,8 @@ def patch_changes(
     parameter : str
     n_patches : int, > 0
         Along a side.
+    each_band : bool
+        Whether the bands are emptied one by one too.
     """
     image = torch.as_tensor(observation.data["image"]).float()
     n_bands, n_rows, n_columns = image.shape[1:]
@@ -113,16 +119,17 @@ def patch_changes(
     patch = rows[:, None] * n_patches + columns[None, :]
     empty = _background_image(image[0], level[0])
     emptied = [image[0]]
-    for chosen in [range(n_bands), *([band] for band in range(n_bands))]:
+    single = [[band] for band in range(n_bands)] if each_band else []
+    for chosen in [list(range(n_bands)), *single]:
         in_bands = torch.zeros(n_bands, dtype=torch.bool)
-        in_bands[list(chosen)] = True
+        in_bands[chosen] = True
         for number in range(n_patches**2):
             out = in_bands[:, None, None] & (patch == number)
             emptied.append(torch.where(out & torch.isfinite(image[0]), empty, image[0]))
     repeated = observation.select(torch.zeros(len(emptied), dtype=torch.int64))
     lacking = replace(repeated, data={**repeated.data, "image": torch.stack(emptied)})
     mean = attribute(model, lacking, parameter, steps=1).prediction.cpu().double().numpy()
-    return PatchChanges((mean[0] - mean[1:]).reshape(1 + n_bands, n_patches, n_patches))
+    return PatchChanges((mean[0] - mean[1:]).reshape(1 + len(single), n_patches, n_patches))
 
 
 def pixels_figure(

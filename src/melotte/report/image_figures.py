@@ -45,6 +45,8 @@ RINGS = (0.0, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 11.0, 15.0, 20.0, 26.0, 33.0, 41.0)
 CIRCLE = "#ffe600"
 UNKNOWN = "#b9c2cb"
 MAP_CELLS = 60
+SMOOTHING = (0.8, 3.0)
+"""Least and largest width by which the map of age and extinction is smoothed, cells."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,9 @@ def age_extinction_figure(
     ]
     figure, axes = new_figure(7.6, 3.3, 1, 2, sharey=True)
     counts, x, y = np.histogram2d(age, dust, bins=MAP_CELLS, range=ends)
-    smooth = ndimage.gaussian_filter(counts, 1.3, mode="nearest")
+    cells = MAP_CELLS / (np.array(ends)[:, 1] - np.array(ends)[:, 0])
+    widths = np.array([age.std(), dust.std()]) * cells * len(drawn) ** (-1 / 6)
+    smooth = ndimage.gaussian_filter(counts, np.clip(widths, *SMOOTHING), mode="nearest")
     axes[0, 0].pcolormesh(x, y, smooth.T, cmap=DENSITY, rasterized=True)
     ordered = np.sort(smooth.ravel())[::-1]
     held = np.cumsum(ordered) / max(ordered.sum(), 1e-30)
