@@ -35,8 +35,8 @@ def robustness(
     """Changes of every method's estimates, by case.
 
     Shifts move the cluster in front of the same field; turns turn the recorded picture (45
-    degrees by cubic interpolation, which smooths the noise a little). In the cases of another PSF only the
-    clusters change, as in Paper I; ``told`` says its width to networks that read it.
+    degrees by cubic interpolation, which smooths the noise a little). In the cases of another
+    PSF only the clusters change, as in Paper I; ``told`` says its width to networks that read it.
 
     Parameters
     ----------
