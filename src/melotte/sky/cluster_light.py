@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from melotte.errors import MelotteValueError
 from melotte.ragged import Ragged, offsets_of
@@ -17,8 +16,10 @@ from melotte.sky.light_tables import (
     EVEN_CELLS,
     EXACT_POINTS,
     NODES,
+    ROW_DISTANCE,
     MassDepth,
-    cell_weights,
+    light_at,
+    light_below,
     light_table,
 )
 
@@ -33,9 +34,6 @@ STARS_AT_ONCE = 2_000_000
 
 SPREAD = 4.0
 """Standard deviations, as of a Poisson number, of stars drawn at first beyond those expected."""
-
-_ROW = 64.0
-"""Distance between the rows of a table that is searched as one: above any depth."""
 
 
 class ClusterLight:
@@ -235,7 +233,7 @@ class ClusterLight:
             float(self.metallicity[metal]),
         )
         # All nodes of a row have to be in order when rows are searched as one.
-        self._depth[number] = table.depth.nan_to_num(posinf=_ROW - 1).to(self.device)
+        self._depth[number] = table.depth.nan_to_num(posinf=ROW_DISTANCE - 1).to(self.device)
         self._coefficients[number] = table.coefficients.to(self.device)
         self._start[number] = table.start
         self._tip[number] = table.tip
@@ -253,12 +251,12 @@ class ClusterLight:
         tip, start = self._tip[tables], self._start[tables]
         stars, faint_mass = self._sequence(mass, cut, tip, generator)
         luminosity = self._luminosities(tables, dust)
-        values = _look_up(stars, luminosity, self._depth[tables], start)
+        values = light_at(stars, luminosity, self._depth[tables], start)
         if bool((cut > 0).any()):
             share = -torch.expm1(-cut)
             number = faint_mass / self._masses.mean_below(cut)
             node = (cut / start * EVEN_CELLS).round()
-            mean = _light_below(luminosity, node, start) / share.clamp(min=1e-12)[:, None]
+            mean = light_below(luminosity, node, start) / share.clamp(min=1e-12)[:, None]
             faint = mean * (number / stars.counts.clamp(min=1))[:, None]
             values += torch.repeat_interleave(
                 faint.float(), stars.counts, dim=0, output_size=len(values)
@@ -384,41 +382,3 @@ def _merge(passes: Sequence[tuple[Tensor, Ragged]], n_clusters: int, like: Tenso
         values[torch.arange(len(stars.values), device=like.device) + shift] = stars.values
         place[clusters] += stars.counts
     return Ragged(values, offsets)
-
-
-def _look_up(stars: Ragged, luminosity: Tensor, exact: Tensor, start: Tensor) -> Tensor:
-    """Luminosities (n_stars, n_bands) at depths, linear between the nodes of each cluster."""
-    depth, cluster = stars.values, stars.index
-    place = depth * (EVEN_CELLS / start)[cluster]
-    left = place.long()
-    part = (place - left).float()
-    upper = torch.nonzero(left >= EVEN_CELLS)[:, 0]
-    if len(upper):
-        row = cluster[upper]
-        shift = _ROW * torch.arange(len(exact), dtype=torch.float64, device=exact.device)
-        flat = (exact + shift[:, None]).reshape(-1)
-        wanted = depth[upper] + _ROW * row
-        found = torch.searchsorted(flat, wanted, right=True) - 1
-        first = row * EXACT_POINTS
-        found = torch.minimum(torch.maximum(found, first), first + EXACT_POINTS - 2)
-        below, above = flat[found], flat[found + 1]
-        part[upper] = ((wanted - below) / (above - below)).clamp(0, 1).float()
-        left[upper] = found - first + EVEN_CELLS
-    first = left + cluster * NODES
-    rows = torch.stack([first, first + 1], 1)
-    weights = torch.stack([1 - part, part], 1)
-    table = luminosity.reshape(-1, luminosity.shape[-1])
-    return embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
-
-
-def _light_below(luminosity: Tensor, node: Tensor, start: Tensor) -> Tensor:
-    """Luminosity of the stars below a node, per star drawn, float64, (n_clusters, n_bands)."""
-    number = torch.arange(EVEN_CELLS, dtype=torch.float64, device=start.device)
-    width = (start / EVEN_CELLS)[:, None]
-    low, high = cell_weights(width)
-    share = torch.exp(-width * number)
-    weights = torch.where(number < node[:, None], share * low, 0.0)
-    inside = (number > 0) & (number <= node[:, None])
-    weights += torch.where(inside, share * torch.exp(width) * high, 0.0)
-    summed = torch.bmm(weights.float()[:, None], luminosity[:, :EVEN_CELLS])
-    return summed[:, 0].double()

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
+from melotte.ragged import Ragged
 from melotte.sky.imf import InitialMassFunction
 from melotte.sky.isochrones import StellarGrid
 from melotte.sky.lookup_tables import lookup
@@ -29,6 +31,9 @@ EXACT_FROM = 0.7
 
 NODES = EVEN_CELLS + EXACT_POINTS
 """Nodes of a table; those beyond the tip are dark."""
+
+ROW_DISTANCE = 64.0
+"""Distance between the rows of depths that are searched as one: above any depth."""
 
 _BELOW_TABLE = 16
 _EXTINCTIONS = (0.0, 1.5, 3.0, 4.5)
@@ -174,6 +179,69 @@ def cell_weights(width: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean = torch.where(width > 0, -torch.expm1(-width) / width.clamp(min=1e-300), 1.0)
     return 1 - mean, mean - torch.exp(-width)
+
+
+def light_at(stars: Ragged, luminosity: Tensor, exact: Tensor, start: Tensor) -> Tensor:
+    """Luminosities of stars at given depths, linear between the nodes of each cluster's table.
+
+    Parameters
+    ----------
+    stars : Ragged, values of float64, shape (n_stars,)
+        Depths, at most that of the tip.
+    luminosity : Tensor, shape (n_clusters, NODES, n_bands)
+    exact : Tensor of float64, shape (n_clusters, EXACT_POINTS)
+        :attr:`LightTable.depth`, with a number below ``ROW_DISTANCE`` for +inf.
+    start : Tensor of float64, shape (n_clusters,)
+
+    Returns
+    -------
+    Tensor, shape (n_stars, n_bands)
+    """
+    depth, cluster = stars.values, stars.index
+    place = depth * (EVEN_CELLS / start)[cluster]
+    left = place.long()
+    part = (place - left).float()
+    upper = torch.nonzero(left >= EVEN_CELLS)[:, 0]
+    if len(upper):
+        row = cluster[upper]
+        shift = ROW_DISTANCE * torch.arange(len(exact), dtype=torch.float64, device=exact.device)
+        flat = (exact + shift[:, None]).reshape(-1)
+        wanted = depth[upper] + ROW_DISTANCE * row
+        found = torch.searchsorted(flat, wanted, right=True) - 1
+        first = row * EXACT_POINTS
+        found = torch.minimum(torch.maximum(found, first), first + EXACT_POINTS - 2)
+        below, above = flat[found], flat[found + 1]
+        part[upper] = ((wanted - below) / (above - below)).clamp(0, 1).float()
+        left[upper] = found - first + EVEN_CELLS
+    first = left + cluster * NODES
+    rows = torch.stack([first, first + 1], 1)
+    weights = torch.stack([1 - part, part], 1)
+    table = luminosity.reshape(-1, luminosity.shape[-1])
+    return embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
+
+
+def light_below(luminosity: Tensor, node: Tensor, start: Tensor) -> Tensor:
+    """Expected luminosity from below a node, per star of any depth.
+
+    Parameters
+    ----------
+    luminosity : Tensor, shape (n_clusters, NODES, n_bands)
+    node : Tensor, shape (n_clusters,), whole numbers, < EVEN_CELLS
+    start : Tensor of float64, shape (n_clusters,)
+
+    Returns
+    -------
+    Tensor of float64, shape (n_clusters, n_bands)
+    """
+    number = torch.arange(EVEN_CELLS, dtype=torch.float64, device=start.device)
+    width = (start / EVEN_CELLS)[:, None]
+    low, high = cell_weights(width)
+    share = torch.exp(-width * number)
+    weights = torch.where(number < node[:, None], share * low, 0.0)
+    inside = (number > 0) & (number <= node[:, None])
+    weights += torch.where(inside, share * torch.exp(width) * high, 0.0)
+    summed = torch.bmm(weights.float()[:, None], luminosity[:, :EVEN_CELLS])
+    return summed[:, 0].double()
 
 
 def _running(depth: Tensor, value: Tensor) -> Tensor:
