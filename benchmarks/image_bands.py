@@ -222,7 +222,13 @@ def planted_pair(
     return rows
 
 
-def measured(models: Sequence[Model], n: int, seed: int, tiles: int = 16) -> dict[str, Any]:
+def measured(
+    models: Sequence[Model],
+    n: int,
+    seed: int,
+    tiles: int = 16,
+    pair: DegeneratePair | None = None,
+) -> dict[str, Any]:
     """All numbers of models with more and more bands, on the same clusters.
 
     Parameters
@@ -233,6 +239,8 @@ def measured(models: Sequence[Model], n: int, seed: int, tiles: int = 16) -> dic
     seed : int
     tiles : int
         Fields.
+    pair : DegeneratePair, optional
+        Of the first model's bands; searched for without.
     """
     ground = TestGround(models[-1].preset, seed, tiles)
     truth, readings = read_both(models, ground.clusters(n), seed)
@@ -242,7 +250,7 @@ def measured(models: Sequence[Model], n: int, seed: int, tiles: int = 16) -> dic
         for model, reading in zip(models, readings, strict=True)
     ]
     metallicity = ground.simulator.set_ups.cameras[0].metallicity
-    pair = degenerate_pair(rows[0]["bands"], metallicity)
+    pair = pair or degenerate_pair(rows[0]["bands"], metallicity)
     return {
         "n": n,
         "seed": seed,

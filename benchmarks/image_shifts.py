@@ -21,9 +21,10 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ from melotte.systems.base import Observation
 GOAL = 1.1
 """Largest ratio of 95 % bounds that empirical PSFs should bring."""
 RESAMPLES = 200
+AGE_EDGES = (6.5, 7.0, 7.5, 8.0, 9.0, 10.3)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,10 @@ def cases_of(
 
 
 def judged(model: Model, ground: ShiftGround, case: Case, n: int) -> dict[str, Any]:
-    """Errors, coverage, classes and flags of one case; the errors themselves under ``_errors``."""
+    """Errors, coverage, classes and flags of one case.
+
+    Errors of each cluster and the truth are under ``_errors`` and ``_truth``.
+    """
     method = WatchedMethod("model", model.name, model, model.parameters)
     truth, readings = read_all([method], ground.batches(case, n), ground.seed)
     reading = readings["model"]
@@ -118,6 +123,7 @@ def judged(model: Model, ground: ShiftGround, case: Case, n: int) -> dict[str, A
         "flagged": None if flagged is None else float(flagged[truth.is_cluster].mean()),
         "flagged_empty": None if flagged is None else float(flagged[~truth.is_cluster].mean()),
         "_errors": errors_of(truth, reading),
+        "_truth": truth,
     }
 
 
@@ -146,6 +152,25 @@ def compared(
                 "p95_ratio": float(np.quantile(np.abs(one), 0.95) / np.quantile(np.abs(two), 0.95)),
                 "p95_ratio_error": float(ratio.std()),
             }
+
+
+def magnitude_changes(
+    found: dict[str, dict[str, Any]], parameters: tuple[Parameter, ...]
+) -> dict[str, list[list[float]]]:
+    """Median change of the clusters' magnitudes where stars are drawn anew, by age and band."""
+    usual: Truth = found["as trained"]["_truth"]
+    age = usual.theta[usual.is_cluster, [p.name for p in parameters].index("log_age")]
+    rows: dict[str, list[list[float]]] = {}
+    for key, row in found.items():
+        truth: Truth = row["_truth"]
+        change = truth.magnitude[usual.is_cluster] - usual.magnitude[usual.is_cluster]
+        if not (change != 0).any():
+            continue
+        rows[key] = []
+        for low, high in pairwise(AGE_EDGES):
+            chosen = change[(age >= low) & (age < high)]
+            rows[key].append(np.median(chosen, 0).tolist() if len(chosen) else [])
+    return rows
 
 
 def by_position(
@@ -215,6 +240,16 @@ def show_positions(rows: dict[str, list[dict[str, float]]], errors: dict[str, An
     )
 
 
+def show_magnitudes(rows: dict[str, list[list[float]]], bands: Sequence[str]) -> None:
+    """How much brighter or fainter other stellar models make the clusters."""
+    print("\nmedian change of magnitudes, by log age, in " + ", ".join(bands))
+    width = max(len(key) for key in rows) + 2 if rows else 2
+    print(" " * width + "".join(f"{f'{a:g}-{b:g}':>21s}" for a, b in pairwise(AGE_EDGES)))
+    for key, ages in rows.items():
+        cells = (" ".join(f"{value:+.2f}" for value in values) for values in ages)
+        print(f"{key:{width}s}" + "".join(f"{cell:>21s}" for cell in cells))
+
+
 def measured(
     model: Model,
     n: int,
@@ -247,9 +282,18 @@ def measured(
             print(f"{case.key}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
     compared(found, model.parameters, "as trained")
     positions = by_position(found, ground, model.parameters)
+    magnitudes = magnitude_changes(found, model.parameters)
     for row in found.values():
-        del row["_errors"]
-    return {"model": model.name, "seed": seed, "n": n, "cases": found, "positions": positions}
+        del row["_errors"], row["_truth"]
+    return {
+        "model": model.name,
+        "seed": seed,
+        "n": n,
+        "bands": list(ground.data.bands),
+        "cases": found,
+        "positions": positions,
+        "magnitudes": magnitudes,
+    }
 
 
 def main() -> None:
@@ -274,6 +318,7 @@ def main() -> None:
     show(found["cases"], model.parameters)
     told = found["cases"].get("empirical PSFs, widths told", {"parameters": {}})["parameters"]
     show_positions(found["positions"], told)
+    show_magnitudes(found["magnitudes"], found["bands"])
     if options.json:
         options.json.write_text(json.dumps(plain_json(found, "report", nulls=True), indent=1))
 
