@@ -133,7 +133,9 @@ def test_a_fixed_set_up_allows_small_differences():
     exposure = torch.tensor(data.camera.exposure)
     said = circumstances({"fwhm": 0.083}, 3)
     assert outside_of_training(camera, exposure * 1.5, said.fwhm * 3, data) == ()
-    far = outside_of_training(camera | {"distance_modulus": 24.5}, exposure * 5, said.fwhm * 3, data)
+    far = outside_of_training(
+        camera | {"distance_modulus": 24.5}, exposure * 5, said.fwhm * 3, data
+    )
     assert far == ("distance_modulus", "exposure")
 
 
@@ -147,10 +149,16 @@ def test_backgrounds_come_from_the_users_mosaics(mosaic, tmp_path):
         f"data.fields.mosaics={[str(path) for path in mosaic]}",
         f"data.fields.masks=['{table}']",
         "data.fields.saturation=200.0",
-        *(f"data.camera.{name}={value}" for name, value in (
-            ("pixel_scale", 0.04), ("blur", 1.0), ("distance_modulus", 28.2661),
-            ("exposure_factor", 1.0), ("metallicity", 0.2),
-        )),
+        *(
+            f"data.camera.{name}={value}"
+            for name, value in (
+                ("pixel_scale", 0.04),
+                ("blur", 1.0),
+                ("distance_modulus", 28.2661),
+                ("exposure_factor", 1.0),
+                ("metallicity", 0.2),
+            )
+        ),
     ]
     system = build_system(load_preset("m83", overrides))
     pools = [system.in_area(area).simulator().fields for area in ("training", "test")]

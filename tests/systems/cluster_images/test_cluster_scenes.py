@@ -30,10 +30,12 @@ def test_parameters_lie_on_the_papers_grids(generator):
     assert torch.unique(((age - 6.6) / 0.05).round()).tolist() == list(range(71))
     assert torch.allclose((age - 6.6) / 0.05, ((age - 6.6) / 0.05).round(), atol=1e-3)
     assert torch.unique((dust / 0.1).round()).tolist() == list(range(31))
-    assert 3.5 <= float(mass.min()) and float(mass.max()) <= 5.5
+    assert float(mass.min()) >= 3.5
+    assert float(mass.max()) <= 5.5
     assert abs(float(mass.mean()) - 4.5) < 4 * 2 / math.sqrt(12 * 4000)
     assert torch.allclose(half_number_radius(*shape.unbind(1)), radius)
-    assert float(radius.min()) >= 0.04 and float(radius.max()) <= 0.4
+    assert float(radius.min()) >= 0.04
+    assert float(radius.max()) <= 0.4
 
 
 def test_the_radius_itself_can_be_uniform_in_the_logarithm(generator):

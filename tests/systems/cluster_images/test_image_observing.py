@@ -99,7 +99,8 @@ def test_some_pixels_and_bands_are_unknown(small_m83):
 
 def test_areas_never_share_a_field(small_m83):
     pools = [
-        small_m83.in_area(area).simulator().fields.pool for area in ("training", "validation", "test")
+        small_m83.in_area(area).simulator().fields.pool
+        for area in ("training", "validation", "test")
     ]
     g = keyed_generator(1, 1)
     means = [pool.cut(4, 100, g).mean() for pool in pools]
