@@ -57,7 +57,7 @@ SPEED_BATCH = 64
 def model_of(given: str, preset: str, device: str) -> Model:
     """A model by file or name, or an untrained one of a preset."""
     if given != UNTRAINED:
-        return melotte.load_model(given, device=device)
+        return melotte.load(given, device=device)
     settings = load_preset(
         preset, [*SMALL, *(["data.setups=2"] if preset in ("m31", "m83") else [])]
     )

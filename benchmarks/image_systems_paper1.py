@@ -54,6 +54,7 @@ PUBLISHED = {
     "seconds_per_image_gtx1080": 0.004,
 }
 """Sect. 5: what the paper gives in numbers."""
+WRITTEN = {"log_age": "log age", "log_mass": "log mass", "half_number_radius": "log size"}
 NODE_STREAM = 1000
 
 
@@ -139,7 +140,7 @@ def panels(nodes: Nodes, figure: str) -> dict[str, list[NodeScatter]]:
     fixed, x, y = (names.index(name) for name in PANELS[figure])
     found: dict[str, list[NodeScatter]] = {}
     for value in NODES[names[fixed]][::2]:
-        title = f"{names[fixed].replace('_', ' ')} {value:g}"
+        title = f"{WRITTEN[names[fixed]]} {value:g}"
         found[title] = [
             node_scatter([key[x], key[y]], estimates[:, [x, y]])
             for key, estimates in nodes.items()

@@ -302,7 +302,14 @@ def _draw_node(axes: Axes, node: NodeScatter) -> None:
         "",
         tuple(node.mean),
         tuple(node.truth),
-        arrowprops={"arrowstyle": "->", "color": RED, "lw": 1, "shrinkA": 0, "shrinkB": 0},
+        arrowprops={
+            "arrowstyle": "->",
+            "color": RED,
+            "lw": 1,
+            "shrinkA": 0,
+            "shrinkB": 0,
+            "mutation_scale": 6,
+        },
     )
     axes.plot(*node.truth, "o", ms=2.6, color=INK)
     axes.plot(*node.outline().T, lw=0.4, color=GREY)
