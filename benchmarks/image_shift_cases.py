@@ -90,11 +90,9 @@ class ShiftGround:
     """
 
     def __init__(self, preset: Mapping[str, Any], seed: int, tiles: int = 12) -> None:
-        content = copy.deepcopy(dict(preset))
-        data = dict(content["data"]) | EVEN
-        data["setups"] = len(POSITIONS)
-        data["fields"] = dict(data["fields"]) | {"held_out_tiles": max(tiles, len(POSITIONS))}
-        data["camera"] = dict(data["camera"]) | _survey_of(data)
+        content = at_the_survey(preset, len(POSITIONS))
+        data = content["data"] | EVEN
+        data["fields"] |= {"held_out_tiles": max(tiles, len(POSITIONS))}
         system = build_system(content | {"data": data})
         if not isinstance(system, ImageSystem):
             raise SystemExit(f"{content.get('name')}: not a system of cluster images")
@@ -410,8 +408,18 @@ def _colours(rows: np.ndarray, metallicity: np.ndarray, band: str, johnson: str)
     return (corrections[:, 0] - corrections[:, 1]).numpy()
 
 
-def _survey_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Camera settings at the survey's values, where they are ranges."""
+def at_the_survey(preset: Mapping[str, Any], setups: int = 1) -> dict[str, Any]:
+    """A preset whose camera is that of its galaxy's survey, where its settings are ranges.
+
+    Parameters
+    ----------
+    preset : mapping
+        Such as a model file holds.
+    setups : int
+        Equal set-ups.
+    """
+    content = copy.deepcopy(dict(preset))
+    data, camera = content["data"], content["data"]["camera"]
     survey = SURVEYS[data["fields"]["galaxy"]]
     usual = {
         "pixel_scale": survey.pixel_scale,
@@ -420,13 +428,12 @@ def _survey_of(data: Mapping[str, Any]) -> dict[str, Any]:
         "exposure_factor": 1.0,
         "metallicity": round(survey.metallicity, 4),
     }
-    given = data["camera"]
-
-    def varies(name: str) -> bool:
-        value = given.get(name)
-        return isinstance(value, list | tuple) and value[0] < value[1]
-
-    return {name: value for name, value in usual.items() if varies(name)}
+    for name, value in usual.items():
+        given = camera.get(name)
+        if isinstance(given, list | tuple) and given[0] < given[1]:
+            camera[name] = value
+    data["setups"] = setups
+    return content
 
 
 def _as_told(batch: Batch, case: Case, set_up: Tensor) -> Batch:

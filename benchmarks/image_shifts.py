@@ -279,7 +279,12 @@ def measured(
         for case in cases_of(ground, data, files, Path(folder)):
             begun = time.monotonic()
             found[case.key] = judged(model, ground, case, n)
-            print(f"{case.key}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
+            bounds = ", ".join(
+                f"{name} {row['p95_abs']:.3f}"
+                for name, row in found[case.key]["parameters"].items()
+            )
+            seconds = time.monotonic() - begun
+            print(f"{case.key}: {seconds:.0f} s; 95 % bounds {bounds}", file=sys.stderr)
     compared(found, model.parameters, "as trained")
     positions = by_position(found, ground, model.parameters)
     magnitudes = magnitude_changes(found, model.parameters)

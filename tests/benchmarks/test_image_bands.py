@@ -13,9 +13,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import image_bands
 from image_degeneracy import degenerate_pair, magnitude_differences
+from image_shift_cases import at_the_survey
 from image_systems_methods import Reading, Truth
 from image_systems_mocks import TestGround
 
+from melotte import api
 from melotte.engine.mocks import mock_batch
 from melotte.engine.model_files import Model
 from melotte.engine.random import Stream
@@ -143,6 +145,22 @@ def test_alike_clusters_are_alike_in_three_bands_only(pair):
 def test_ranges_without_a_pair_are_refused():
     with pytest.raises(ValueError, match="no two ages"):
         degenerate_pair(image_bands.THREE, 0.21, log_age=(8.0, 8.2), extinction_v=(0, 0.5))
+
+
+def test_the_shipped_model_sees_both_of_two_alike_clusters(pair):
+    """Their posteriors have a peak at the age of each, and cover the truth."""
+    if "m83" not in api.shipped_models():
+        pytest.skip("needs the model m83, which this checkout does not ship")
+    model = api.load("m83", device="cpu")
+    content = at_the_survey(model.preset)
+    content["data"]["fields"] |= {"size": 160}
+    ground = TestGround(content, 1, 4)
+    found = image_bands.planted_pair([model], ground, pair, 24)
+    for (row,) in found.values():
+        assert row["own"] > 0.2
+        assert row["other"] > 0.12
+        assert row["bimodal"] >= 0.4
+        assert row["covered"][0] >= 0.8
 
 
 def test_all_numbers_of_untrained_models(models, pair, capsys):
