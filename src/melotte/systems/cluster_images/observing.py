@@ -2,7 +2,8 @@
 
 As in Bialopetravičius & Narbutis 2020, Sect. 2.3, the median of a background is added to the
 cluster, photon noise is drawn from the sum, the median is taken off again and the background is
-added: its own noise is in it already.
+added. Its own noise is in it already, so this noise is that of the background twice; a smaller share
+of the median makes it right.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def recorded(
     exposure: Tensor,
     generator: torch.Generator,
     *,
+    median_share: Tensor | float = 1.0,
     read_noise: Tensor | None = None,
     calibration_scatter: float = 0.0,
 ) -> Tensor:
@@ -67,6 +69,8 @@ def recorded(
     exposure : Tensor, shape (n, n_bands), s
         Of the photon noise.
     generator : torch.Generator
+    median_share : Tensor, shape (n,), or float, 0 to 1
+        Share of the field's median whose photons are drawn once more.
     read_noise : Tensor, shape (n,), electrons, optional
     calibration_scatter : float
         Standard deviation of a factor on the field's flux in each band.
@@ -76,7 +80,9 @@ def recorded(
     Tensor, same shape, counts/s
     """
     time = exposure[..., None, None]
-    median = field.flatten(2).median(-1).values.clamp(min=0)[..., None, None]
+    share = torch.as_tensor(median_share, device=field.device).expand(len(field))
+    median = field.flatten(2).median(-1).values.clamp(min=0) * share[:, None]
+    median = median[..., None, None]
     counts = photon_noise((image + median) * time, generator)
     if read_noise is not None:
         noise = torch.randn(counts.shape, generator=generator, device=counts.device)

@@ -139,6 +139,13 @@ class CameraSettings(Settings):
         Photon noise of the counts in the exposure, or of the counts in one second (Paper I).
     per_second_share : float
         Share of images whose noise is that of one second, where ``noise`` says exposure.
+    noise_of_median : range
+        Share of the field's median level whose photons are drawn once more with the cluster's.
+        The papers draw all of them (1), on top of the noise that a field already has; with 0 the
+        noise of the sum is exact.
+    noise_of_empty : bool
+        Draw the same noise for images without a cluster. The papers leave them as they are, so
+        that a network may tell clusters by their noise.
     calibration_scatter : float
         Standard deviation of a factor on the field's flux, one a band and image (Paper II, Sect.
         4.1).
@@ -153,14 +160,19 @@ class CameraSettings(Settings):
     read_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     noise: Literal["exposure", "per_second"] = "exposure"
     per_second_share: Fraction = 0.0
+    noise_of_median: Range = (1.0, 1.0)
+    noise_of_empty: bool = False
     calibration_scatter: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("pixel_scale", "blur", "distance_modulus", "exposure_factor", "metallicity"):
+        ranges = ("pixel_scale", "blur", "distance_modulus", "exposure_factor", "metallicity")
+        for name in (*ranges, "noise_of_median"):
             low, high = getattr(self, name)
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
                 raise ValueError(f"{name}: [{low}, {high}] must not fall")
+        if not 0 <= self.noise_of_median[0] <= self.noise_of_median[1] <= 1:
+            raise ValueError(f"noise_of_median: {list(self.noise_of_median)} must be in [0, 1]")
         for name in ("pixel_scale", "blur", "exposure_factor"):
             if getattr(self, name)[0] <= 0:
                 raise ValueError(f"{name}: lowest {getattr(self, name)[0]} must be positive")

@@ -95,11 +95,12 @@ class ClusterImageSimulator:
             field,
             camera["exposure"],
             generator,
+            median_share=self._median_share(len(seen), generator),
             read_noise=self._read_noise(seen.set_up),
             calibration_scatter=settings.calibration_scatter,
         )
-        # Where there is no cluster, there is nothing to draw photons from.
-        frame = torch.where(seen.is_cluster[:, None, None, None], frame, field)
+        if not settings.noise_of_empty:
+            frame = torch.where(seen.is_cluster[:, None, None, None], frame, field)
         radius = seen.theta[:, self.names.index("half_number_radius")].nan_to_num(0.1)
         stands_out = visibility(image, field, radius, camera["fwhm"], camera["pixel_scale"])
         data = {"image": spoil(frame, self.data, generator)} | camera
@@ -119,6 +120,12 @@ class ClusterImageSimulator:
             return exposure
         chance = torch.rand(len(exposure), 1, generator=generator, device=self.device)
         return torch.where(chance < settings.per_second_share, 1.0, exposure)
+
+    def _median_share(self, n: int, generator: torch.Generator) -> Tensor | float:
+        low, high = self.data.camera.noise_of_median
+        if low == high:
+            return low
+        return low + (high - low) * torch.rand(n, generator=generator, device=self.device)
 
     def _read_noise(self, set_up: Tensor) -> Tensor | None:
         if self.data.camera.read_noise == 0:
