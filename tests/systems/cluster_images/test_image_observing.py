@@ -11,6 +11,7 @@ from melotte.systems.cluster_images.observing import (
     turned,
     visibility,
 )
+from melotte.systems.registry import build_system, load_preset
 
 
 def moments(values):
@@ -37,6 +38,47 @@ def test_noise_is_that_of_the_cluster_over_the_median_background(generator):
     assert float(noise.mean().abs()) < 0.005
     for band, time in enumerate((100.0, 400.0)):
         assert abs(float(noise[:, band].var()) / (2.5 / time) - 1) < 0.05
+
+
+def test_a_share_of_the_median_is_drawn_once_more(generator):
+    image = torch.full((64, 1, 16, 16), 0.5)
+    field = torch.full((64, 1, 16, 16), 2.0)
+    time = torch.full((64, 1), 100.0)
+    for share in (0.0, 0.5):
+        noise = recorded(image, field, time, generator, median_share=share) - field - image
+        assert float(noise.mean().abs()) < 0.005
+        assert abs(float(noise.var()) / ((0.5 + 2 * share) / 100) - 1) < 0.05
+
+
+def test_empty_images_are_as_noisy_as_those_with_an_invisible_cluster():
+    settings = (
+        "data.clusters.age_step=0.5",
+        "data.clusters.log_age=[9.5,10.0]",
+        "data.clusters.log_mass=[3.0,3.5]",
+        "data.clusters.faintest=null",
+        "data.size=32",
+        "data.background_share=0.5",
+        "data.missing_band_share=0.0",
+        "data.masked_share=0.0",
+        "data.setups=1",
+        "data.fields.tiles=1",
+        "data.fields.held_out_tiles=1",
+        "data.fields.size=96",
+        "data.camera.blur=1.0",
+        "data.camera.metallicity=0.0",
+    )
+    papers = ("data.camera.noise_of_median=1.0", "data.camera.noise_of_empty=false")
+    ratios = []
+    for more in ((), papers):
+        system = build_system(load_preset("m83", (*settings, *more)))
+        batch = mock_batch(system, 256, 1, Stream.MOCKS, 0, views=4)
+        image = batch.observation.data["image"]
+        roughness = (image[..., 1:] - image[..., :-1]).abs().flatten(1).median(1).values
+        empty = batch.targets["class"] < 0.5
+        invisible = ~empty & (batch.targets["visibility"] < 0.3)
+        ratios.append(float(roughness[invisible].mean() / roughness[empty].mean()))
+    assert abs(ratios[0] - 1) < 0.06
+    assert ratios[1] > 1.2
 
 
 def test_the_scale_of_a_field_is_its_own_in_every_band(generator):
