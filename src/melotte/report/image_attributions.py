@@ -297,8 +297,8 @@ def _control_section(pairs: dict[str, tuple[Array, Array]]) -> Section:
     ]
     if alike:
         text.append(
-            f"What is {' and '.join(alike)} agrees in size by more than {ALIKE}: any network would "
-            "look where the light is; only signs and balance between bands were learnt."
+            f"Sizes agree by more than {ALIKE} ({', '.join(alike)}): any network would look where "
+            "the light is; only signs and the balance between bands were learnt."
         )
     header = ["values", "agreement, signed", "agreement of sizes"]
     return Section("Control: a network that has learnt nothing", text, PageTable(header, rows))
