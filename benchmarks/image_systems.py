@@ -136,6 +136,9 @@ def paper_two(
     )
     tables.show_coverage(plain, parameters, TITLES)
     tables.show_classes(plain, TITLES)
+    same = paper2.same_noise_classes(ground, methods, truth, readings, options.n)
+    print("\nEmpty fields recorded with the same photon noise as clusters", end="")
+    tables.show_classes(same, TITLES)
     tables.show_shapes(plain, TITLES)
     scaled_ground = ground.through(calibration_scatter=paper2.CALIBRATION)
     scaled, *_ = compare(
@@ -152,7 +155,7 @@ def paper_two(
         found = drawings.test_figures(truth, readings, plain, parameters, TITLES, paper2.PUBLISHED)
         found |= drawings.stochastic_figures(drawn, parameters)
         drawings.save(found, options.figures)
-    return {"test": plain, "scaled_fields": scaled, "stochastic": scatter}
+    return {"test": plain, "class_same_noise": same, "scaled_fields": scaled, "stochastic": scatter}
 
 
 def paper_one(

@@ -120,8 +120,17 @@ class TestGround:
             scenes = self.simulator.draw(size, self.generator(CLUSTERS, number))
             yield self.record(scenes, number)
 
-    def empty(self, n: int) -> Iterator[Batch]:
-        """As many empty fields in batches."""
+    def empty(self, n: int, noisy: bool = False) -> Iterator[Batch]:
+        """Empty fields in batches.
+
+        Parameters
+        ----------
+        n : int
+        noisy : bool
+            Record them as clusters are, here of no light: with photon noise of the background's
+            median on top of the field's own. Otherwise they are the fields as they are, and their
+            noise alone tells them from clusters.
+        """
         data, n_parameters = self.simulator.data, len(self.names)
         for number, size in enumerate(sizes(n)):
             generator = self.generator(RECORDS, 100_000 + number)
@@ -134,7 +143,14 @@ class TestGround:
                 torch.full((size, len(data.bands)), math.inf, device=self.device),
                 torch.full((size, 2), math.nan, device=self.device),
             )
-            yield self.simulator.observe(scenes, generator, 1)
+            batch = self.simulator.observe(scenes, generator, 1)
+            if noisy:
+                field, exposure = (batch.observation.data[k] for k in ("image", "exposure"))
+                assert isinstance(field, Tensor)
+                assert isinstance(exposure, Tensor)
+                again = recorded(torch.zeros_like(field), field, exposure, generator)
+                batch = with_image(batch, again)
+            yield batch
 
     def record(self, scenes: ClusterScenes, number: int) -> Batch:
         """Observe scenes once, with the noise and fields of a batch number."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from image_systems_measures import class_rows
 from image_systems_methods import LIMITED, Method, Reading, Truth, posterior_maps, read_all
 from image_systems_mocks import TestGround
 from numpy.typing import NDArray
@@ -43,14 +44,47 @@ def mocks(ground: TestGround, n: int) -> Iterator[Batch]:
     return chain(ground.clusters(n), ground.empty(n))
 
 
-def without_empty(truth: Truth, readings: dict[str, Reading]) -> tuple[Truth, dict[str, Reading]]:
-    """The clusters alone."""
-    rows = truth.is_cluster
-    chosen = {
-        key: Reading(**{name: value[rows] for name, value in vars(one).items()})
-        for key, one in readings.items()
-    }
-    return Truth(*(value[rows] for value in vars(truth).values())), chosen
+def same_noise_classes(
+    ground: TestGround,
+    methods: Sequence[Method],
+    truth: Truth,
+    readings: dict[str, Reading],
+    n: int,
+) -> dict[str, Any]:
+    """Classes where empty fields have the noise that clusters are recorded with.
+
+    The paper adds photon noise of the background's median to clusters, not to empty fields. A
+    network can learn that instead of clusters; this tells.
+    """
+    truth_empty, empty = read_all(
+        methods, ground.empty(n, noisy=True), ground.seed, keep_samples=False
+    )
+    known = truth.is_cluster
+
+    def both(one: Array, other: Array) -> Array:
+        return np.concatenate([one[known], other])
+
+    joined = Truth(
+        *(
+            both(getattr(truth, name), getattr(truth_empty, name))
+            for name in ("theta", "is_cluster", "visibility", "magnitude")
+        )  # type: ignore[arg-type]
+    )
+    found: dict[str, Any] = {}
+    for key, reading in readings.items():
+        if key.endswith(LIMITED):
+            continue
+        blank = np.zeros((len(joined.visibility), 0))
+        one = Reading(
+            blank,
+            blank,
+            blank,
+            blank,
+            both(reading.probability, empty[key].probability),
+            both(reading.visibility, empty[key].visibility),
+        )
+        found[key] = {"class": class_rows(joined, one), "visibility": None}
+    return found
 
 
 def cases() -> list[list[tuple[float, float, float]]]:
