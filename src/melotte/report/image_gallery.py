@@ -44,7 +44,7 @@ class GalleryImage:
 def gallery_figure(entries: Sequence[GalleryImage]) -> Figure:
     """Pictures in rows of ``COLUMNS``, each with a stretch of its own."""
     n_rows = -(-max(len(entries), 1) // COLUMNS)
-    figure, axes = new_figure(2.5 * COLUMNS, 2.95 * n_rows, n_rows, COLUMNS)
+    figure, axes = new_figure(2.5 * COLUMNS, 3.15 * n_rows + 0.15, n_rows, COLUMNS)
     for panel in axes.flat[len(entries) :]:
         panel.set_axis_off()
     for panel, one in zip(axes.flat, entries, strict=False):
