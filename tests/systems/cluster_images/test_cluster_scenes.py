@@ -81,6 +81,25 @@ def test_images_hold_the_light_of_the_stars(small_m83, generator):
     assert bool(torch.isnan(drawn.theta[~drawn.is_cluster]).all())
 
 
+def test_centres_scatter_as_they_are_said_to(small_m83, generator):
+    scenes = small_m83.simulator().scenes
+    n = 60
+    theta = torch.tensor([[0.0, 8.6, 5.2, 0.06]]).repeat(n, 1)
+    shape = torch.tensor([[0.06, 3.5]]).repeat(n, 1)
+    set_up = torch.zeros(n, dtype=torch.int64)
+    image = scenes.render(
+        scenes.of_parameters(theta, shape, set_up, generator), set_up, generator
+    )[:, 1, 14:34, 14:34]
+    place = torch.arange(20) - 9.5
+    total = image.sum((1, 2))
+    x = (image.sum(1) @ place) / total
+    y = (image.sum(2) @ place) / total
+    expected = small_m83.data.centring_error
+    assert expected == 0.7
+    for scatter in (float(x.std()), float(y.std())):
+        assert abs(scatter - expected) < 4 * expected / (2 * n) ** 0.5
+
+
 def test_dust_dims_the_blue_most(small_m83, generator):
     scenes = small_m83.simulator().scenes
     theta = torch.tensor([[0.0, 8.6, 4.8, 0.1], [1.0, 8.6, 4.8, 0.1]])

@@ -220,6 +220,11 @@ class SceneSimulator:
         """Images (n, n_bands, size, size), counts/s, of stars put at random places."""
         offsets = stars.luminosity.offsets
         positions = eff_positions(stars.shape[:, 0], stars.shape[:, 1], offsets, generator)
+        if self.data.centring_error > 0:
+            scale = self.set_ups.tensor("pixel_scale", self.device)[set_up]
+            off = torch.randn(len(set_up), 2, generator=generator, device=self.device)
+            off = off * (self.data.centring_error * scale)[:, None]
+            positions = positions + off[stars.luminosity.index]
         rate = self.set_ups.counts_of_magnitude_zero(self.device)[set_up]
         flux = stars.luminosity.values * rate[stars.luminosity.index]
         return self.renderer.render(positions, flux, offsets, set_up)

@@ -233,6 +233,8 @@ class DataSettings(Settings):
         See their classes.
     background_share : float
         Share of images without a cluster.
+    centring_error : float, px
+        Standard deviation, along rows and along columns, of a cluster's centre about the image's.
     setups : int
         Different set-ups of the camera, at most one a tile; held-out tiles have their own.
     faint_share : float
@@ -252,6 +254,7 @@ class DataSettings(Settings):
     camera: CameraSettings
     fields: FieldSettings
     background_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    centring_error: Annotated[float, Field(ge=0, le=10)] = 0.0
     setups: Annotated[int, Field(gt=0, le=512)] = 1
     faint_share: Annotated[float, Field(gt=0, le=0.05)] = 0.02
     oversampling: Annotated[int, Field(ge=2, le=4)] = 2
