@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from astropy.io import fits
 
@@ -19,6 +21,7 @@ SMALL = (
 SPLIT = ("F336W", "F438W", "F814W")
 
 
+@cache
 def small_image_model(*overrides):
     """An untrained model, and the mocks that its constants come from."""
     preset = load_preset("m83", [*SMALL, *overrides])

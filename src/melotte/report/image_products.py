@@ -18,7 +18,7 @@ from melotte.engine.random import keyed_generator
 from melotte.engine.results import InferenceResult, ResultColumn
 from melotte.errors import MelotteValueError
 from melotte.flags import decode_flags
-from melotte.io.image_stacks import ImageOptions
+from melotte.io.image_stacks import STACK_SIZE, ImageOptions
 from melotte.report.image_figures import ImageCaptions
 from melotte.report.result_page import POOR_FIT, interval_text
 from melotte.systems.base import Observation
@@ -149,9 +149,12 @@ def with_background_scatter(
     bar = Progress(n, "backgrounds")
     for number in range(n if images else 0):
         generator = keyed_generator(request.seed, _DRAW_STREAM, number)
-        seen = [_added(model, one.observation, backgrounds, generator) for one in images]
         again = api.infer_observations(
-            model, seen, seed=request.seed, prior=request.prior, progress=False
+            model,
+            _with_backgrounds(model, images, backgrounds, generator),
+            seed=request.seed,
+            prior=request.prior,
+            progress=False,
         )
         medians[number, rows] = again.quantiles[:, 1]
         bar.update(number + 1)
@@ -292,6 +295,23 @@ def _one_image(batch: Observation, i: int) -> Observation:
         for name, value in header.items()
     }
     return replace(batch.select(torch.tensor([i])), header=own)
+
+
+def _with_backgrounds(
+    model: Model,
+    images: Sequence[MeasuredImage],
+    backgrounds: Backgrounds,
+    generator: torch.Generator,
+) -> Iterator[Observation]:
+    """Batches of all images, each with a background of its own."""
+    for start in range(0, len(images), STACK_SIZE):
+        part = images[start : start + STACK_SIZE]
+        seen = [_added(model, one.observation, backgrounds, generator) for one in part]
+        data = {
+            name: torch.cat([torch.as_tensor(one.data[name]) for one in seen])
+            for name in seen[0].data
+        }
+        yield Observation(data, tuple(one.name for one in part))
 
 
 def _added(
