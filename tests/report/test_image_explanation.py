@@ -28,8 +28,8 @@ from melotte.report.image_figures import (
 from melotte.report.image_gallery import GalleryImage, gallery_figure, presence_figure, roc_area
 from melotte.systems.cluster_images.predictive import PredictedImages
 
-BAND, ROWS, COLUMNS = 1, slice(12, 18), slice(30, 36)
-"""Where the planted network looks: patch (2, 5) of 8 by 8."""
+BAND, ROWS, COLUMNS = 1, slice(11, 16), slice(27, 32)
+"""Where the planted network looks: patch (2, 5) of 9 by 9."""
 
 
 class CornerNetwork(nn.Module):
@@ -70,9 +70,9 @@ def observation(trained_on):
 
 def test_the_light_that_matters_is_found(planted, observation):
     found = patch_changes(planted, observation, "log_age").change
-    assert found.shape == (4, 8, 8)
+    assert found.shape == (4, 9, 9)
     everywhere, band = found[0], found[1 + BAND]
-    assert np.unravel_index(np.abs(everywhere).argmax(), (8, 8)) == (2, 5)
+    assert np.unravel_index(np.abs(everywhere).argmax(), (9, 9)) == (2, 5)
     np.testing.assert_allclose(band, everywhere, atol=1e-5)
     assert everywhere[2, 5] < -0.05
     others = np.delete(found, 1 + BAND, 0)[1:]

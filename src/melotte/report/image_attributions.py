@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-PATCHES = 8
-"""Patches along a side, of which one after the other is emptied."""
+PATCHES = 9
+"""Patches along a side, of which one after the other is emptied; odd, so that one is central."""
 ALIKE = 0.5
 """Rank agreement with an untrained network above which a warning is given."""
 CHANGES = "RdBu_r"

@@ -286,6 +286,5 @@ def _scale_bar(axes: Axes, pixel_scale: float, side: int) -> None:
     length = arcsec / pixel_scale
     left, bottom = 0.06 * side, 0.07 * side
     axes.plot([left, left + length], [bottom, bottom], color="white", lw=1.6)
-    axes.text(
-        left, bottom + 0.02 * side, f'{arcsec:g}"', color="white", fontsize=SMALL, va="bottom"
-    )
+    text = f"{arcsec:g} arcsec"
+    axes.text(left, bottom + 0.02 * side, text, color="white", fontsize=SMALL - 1, va="bottom")
