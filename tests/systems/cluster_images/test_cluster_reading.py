@@ -80,7 +80,7 @@ def test_what_was_not_trained_on_is_flagged(small_m83, cutouts, options, named):
     found = entries(small_m83, cutouts, **({"metallicity": 0.0} | options))
     observation = next(one for one in found if isinstance(one, Observation))
     assert bool((observation.flags & int(Flag.OUT_OF_RANGE)).all())
-    assert observation.header["outside_training"] == [named]
+    assert observation.header["outside_training"] == named
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,7 @@ def test_mosaics_are_cut_at_positions(small_m83, mosaic, tmp_path):
     places.write(path)
     outside, observation = entries(small_m83, mosaic, positions=path)
     assert outside.id == "off"
+    assert len(observation.header["ra"]) == len(observation.header["dec"]) == 2
     assert observation.ids == ("a", "b")
     with fits.open(mosaic[0]) as opened:
         whole = next(one.data for one in opened if one.data is not None)

@@ -2,8 +2,8 @@
 
 As in Bialopetravičius & Narbutis 2020, Sect. 2.3, the median of a background is added to the
 cluster, photon noise is drawn from the sum, the median is taken off again and the background is
-added. Its own noise is in it already, so this noise is that of the background twice; a smaller share
-of the median makes it right.
+added. Its own noise is in it already, so this noise is that of the background twice; a smaller
+share of the median makes it right.
 """
 
 from __future__ import annotations

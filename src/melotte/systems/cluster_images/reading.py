@@ -174,7 +174,12 @@ def observation_of(
         "metallicity": standard.metallicity if metals is None else metals,
     }
     images = stack.images
-    header: dict[str, Any] = {"images": stack.header}
+    # Places become columns of the result, the rest describes the files.
+    places = {name: stack.header[name] for name in ("ra", "dec") if name in stack.header}
+    rest = {name: value for name, value in stack.header.items() if name not in places}
+    header: dict[str, Any] = {"images": rest} | {
+        name: [float(value) for value in values] for name, values in places.items()
+    }
     if extinction_v is not None:
         dust = torch.tensor([extinction_v[name] for name in stack.ids])
         images = brightened(images, dust, bands)
@@ -183,7 +188,7 @@ def observation_of(
     outside = outside_of_training(values, exposure, widths, data)
     if outside:
         flags |= int(Flag.OUT_OF_RANGE)
-        header["outside_training"] = list(outside)
+        header["outside_training"] = ", ".join(outside)
     fields_ = {name: torch.full((n,), value) for name, value in values.items()}
     per_band = {"exposure": exposure, "fwhm": torch.tensor(widths).expand(len(bands))}
     fields_ |= {name: value.float().expand(n, -1).clone() for name, value in per_band.items()}
