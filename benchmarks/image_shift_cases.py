@@ -97,6 +97,7 @@ class ShiftGround:
         if not isinstance(system, ImageSystem):
             raise SystemExit(f"{content.get('name')}: not a system of cluster images")
         self.seed = seed
+        self._parameters = system.parameters
         self.simulator: ClusterImageSimulator = system.in_area("test").simulator("cpu")
         self.data = self.simulator.data
 
@@ -157,6 +158,19 @@ class ShiftGround:
             for part, stream in ((scenes, RECORDS), (empty, EMPTY)):
                 seen = observer.observe(part, self._generator(stream, number), 1)
                 yield _as_told(seen, case, part.set_up)
+
+    def without_light(self, n: int) -> Iterator[Batch]:
+        """Images that are recorded as clusters are, with nothing there.
+
+        A network that tells them from empty places has learnt how mocks are made.
+        """
+        for number, size in enumerate(sizes(n)):
+            scenes = self._empty(size, number)
+            middle = torch.tensor([p.low + 0.5 * (p.high - p.low) for p in self._parameters])
+            scenes = replace(
+                scenes, is_cluster=torch.ones_like(scenes.is_cluster), theta=middle.expand(size, -1)
+            )
+            yield self.simulator.observe(scenes, self._generator(EMPTY, number), 1)
 
     def set_ups_of(self, n: int) -> Tensor:
         """Positions on the chip of the clusters of :meth:`batches`, int64 (n,)."""
@@ -427,6 +441,8 @@ def at_the_survey(preset: Mapping[str, Any], setups: int = 1) -> dict[str, Any]:
         "distance_modulus": survey.distance_modulus,
         "exposure_factor": 1.0,
         "metallicity": round(survey.metallicity, 4),
+        # What a camera records: a field's own photons are in it already.
+        "noise_of_median": 0.0,
     }
     for name, value in usual.items():
         given = camera.get(name)

@@ -49,6 +49,7 @@ from melotte import api
 from melotte.engine.domain import DomainReference
 from melotte.engine.json_values import plain_json
 from melotte.engine.model_files import Model
+from melotte.errors import MelotteError
 from melotte.parameters import Parameter
 from melotte.systems.base import Observation
 
@@ -125,6 +126,13 @@ def judged(model: Model, ground: ShiftGround, case: Case, n: int) -> dict[str, A
         "_errors": errors_of(truth, reading),
         "_truth": truth,
     }
+
+
+def without_light(model: Model, ground: ShiftGround, n: int) -> float:
+    """Share of images with a cluster's noise, but without light, that are told to be clusters."""
+    method = WatchedMethod("model", model.name, model, model.parameters)
+    _, readings = read_all([method], ground.without_light(n), ground.seed, keep_samples=False)
+    return float((readings["model"].probability > 0.5).mean())
 
 
 def errors_of(truth: Truth, reading: Reading) -> NDArray[np.floating[Any]]:
@@ -215,7 +223,7 @@ def show(found: dict[str, dict[str, Any]], parameters: tuple[Parameter, ...]) ->
         classes, seen = row["class"], ""
         if classes is not None:
             seen = (
-                f"{classes['all']['roc_auc']:8.3f}{classes['seen']['roc_auc']:8.3f}"
+                f"{classes['all']['roc_auc']:8.4f}{classes['seen']['roc_auc']:8.4f}"
                 f"{classes['false_alarms']:8.3f}"
             )
         flags = ""
@@ -285,6 +293,7 @@ def measured(
             )
             seconds = time.monotonic() - begun
             print(f"{case.key}: {seconds:.0f} s; 95 % bounds {bounds}", file=sys.stderr)
+    dark = without_light(model, ground, max(1, n // 4))
     compared(found, model.parameters, "as trained")
     positions = by_position(found, ground, model.parameters)
     magnitudes = magnitude_changes(found, model.parameters)
@@ -297,6 +306,7 @@ def measured(
         "bands": list(ground.data.bands),
         "cases": found,
         "positions": positions,
+        "without_light": dark,
         "magnitudes": magnitudes,
     }
 
@@ -314,13 +324,19 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     n, tiles = (100, 6) if options.quick else (options.n, 12)
-    model = api.load(options.model)
-    found = measured(model, n, options.seed, options.data, options.parsec, tiles)
+    try:
+        model = api.load(options.model)
+        found = measured(model, n, options.seed, options.data, options.parsec, tiles)
+    except MelotteError as error:
+        parser.error(str(error))
     print(
         f"{model.name}: {n} clusters and {(n + 1) // 2} empty places a case, seed {options.seed}, "
         "CPU, 1 thread"
     )
     show(found["cases"], model.parameters)
+    print(
+        f"told to be clusters where a cluster's noise is all there is: {found['without_light']:.3f}"
+    )
     told = found["cases"].get("empirical PSFs, widths told", {"parameters": {}})["parameters"]
     show_positions(found["positions"], told)
     show_magnitudes(found["magnitudes"], found["bands"])

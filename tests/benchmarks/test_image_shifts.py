@@ -85,6 +85,17 @@ def test_mocks_repeat_and_half_as_many_places_are_empty(ground):
     assert ground.set_ups_of(24).shape == (24,)
 
 
+def test_images_without_light_are_what_empty_places_are(ground):
+    """The preset's noise gives a network nothing to tell clusters by."""
+    _, empty = pictures(ground, ground.as_trained(), 200)
+    (dark,) = ground.without_light(100)
+    noise = []
+    for batch in (empty, dark):
+        image = batch.observation.data["image"]
+        noise.append((image[..., 1:] - image[..., :-1]).flatten(2).abs().median(-1).values.mean(0))
+    torch.testing.assert_close(noise[1], noise[0], rtol=0.1, atol=0)
+
+
 def test_other_stars_of_the_same_clusters(ground):
     clusters, _ = pictures(ground, ground.as_trained())
     anew, _ = pictures(ground, ground.stars_anew())
@@ -231,6 +242,7 @@ def test_a_model_is_judged_on_every_case(model, ground, capsys):
     assert 0 <= found["as trained"]["class"]["all"]["roc_auc"] <= 1
     positions = image_shifts.by_position(found, ground, model.parameters)
     assert len(positions["log_age"]) == len(cases.POSITIONS)
+    assert 0 <= image_shifts.without_light(model, ground, 10) <= 1
     changes = image_shifts.magnitude_changes(found, model.parameters)
     assert list(changes) == ["stars drawn anew"]
     image_shifts.show(found, model.parameters)
