@@ -1,6 +1,6 @@
 """Clusters whose age and extinction cannot be told apart in a few bands.
 
-Young stars behind dust can have the integrated colours of old ones without: for three bands two
+Young stars behind dust can have the integrated colours of old ones with little: for three bands two
 colours are to be matched by an age and an extinction, and the mass matches the brightness.
 """
 
@@ -15,6 +15,8 @@ from melotte.sky.isochrones import StellarGrid
 from melotte.sky.populations import expected_magnitudes
 
 AGE_STEP = 0.1
+CLEAR = 0.2
+"""A_V of a cluster with hardly any dust, mag; at 0, the edge of a prior, intervals are one-sided."""
 DUST_STEP, FINE_DUST_STEP = 0.25, 0.01
 
 
@@ -25,7 +27,7 @@ class DegeneratePair:
     Parameters
     ----------
     young, old : dict of str to float
-        ``log_age``, ``extinction_v`` and ``log_mass``; the old one has no dust.
+        ``log_age``, ``extinction_v`` and ``log_mass``; the old one has the least dust.
     difference : tuple of float, mag
         Young minus old in each band, for populations without stochastic effects.
     """
@@ -41,7 +43,7 @@ def degenerate_pair(
     *,
     log_mass: float = 5.3,
     log_age: tuple[float, float] = (6.6, 10.1),
-    extinction_v: tuple[float, float] = (0.0, 3.0),
+    extinction_v: tuple[float, float] = (CLEAR, 3.0),
     separation: float = 1.0,
     least_dust: float = 1.0,
     grid: StellarGrid | None = None,
