@@ -16,7 +16,7 @@ from melotte.sky.populations import expected_magnitudes
 
 AGE_STEP = 0.1
 CLEAR = 0.2
-"""A_V of a cluster with hardly any dust, mag; at 0, the edge of a prior, intervals are one-sided."""
+"""A_V of a cluster with little dust, mag; at 0, the edge of a prior, intervals are one-sided."""
 DUST_STEP, FINE_DUST_STEP = 0.25, 0.01
 
 
