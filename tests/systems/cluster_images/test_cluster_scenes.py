@@ -87,9 +87,9 @@ def test_centres_scatter_as_they_are_said_to(small_m83, generator):
     theta = torch.tensor([[0.0, 8.6, 5.2, 0.06]]).repeat(n, 1)
     shape = torch.tensor([[0.06, 3.5]]).repeat(n, 1)
     set_up = torch.zeros(n, dtype=torch.int64)
-    image = scenes.render(
-        scenes.of_parameters(theta, shape, set_up, generator), set_up, generator
-    )[:, 1, 14:34, 14:34]
+    image = scenes.render(scenes.of_parameters(theta, shape, set_up, generator), set_up, generator)[
+        :, 1, 14:34, 14:34
+    ]
     place = torch.arange(20) - 9.5
     total = image.sum((1, 2))
     x = (image.sum(1) @ place) / total
