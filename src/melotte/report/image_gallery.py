@@ -45,6 +45,8 @@ def gallery_figure(entries: Sequence[GalleryImage]) -> Figure:
     """Pictures in rows of ``COLUMNS``, each with a stretch of its own."""
     n_rows = -(-max(len(entries), 1) // COLUMNS)
     figure, axes = new_figure(2.5 * COLUMNS, 3.15 * n_rows + 0.15, n_rows, COLUMNS)
+    # The layout takes titles of several lines for a little lower than they are.
+    figure.get_layout_engine().set(rect=(0, 0, 1, 0.985))  # pyright: ignore
     for panel in axes.flat[len(entries) :]:
         panel.set_axis_off()
     for panel, one in zip(axes.flat, entries, strict=False):
