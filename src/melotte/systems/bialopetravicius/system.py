@@ -29,7 +29,41 @@ from melotte.systems.cluster_images.settings import DataSettings
 from melotte.systems.cluster_images.system import ImageSystem
 
 
-class PaperOne(ImageSystem):
+class PaperSystem(ImageSystem):
+    """What the two papers' systems share: images alone are prepared, without measured constants.
+
+    Parameters
+    ----------
+    data : DataSettings
+    model : PaperOneSettings or PaperTwoSettings
+
+    Raises
+    ------
+    MelotteValueError
+        When clusters would be drawn outside the ranges of the network.
+    """
+
+    def __init__(self, data: DataSettings, model: PaperOneSettings | PaperTwoSettings) -> None:
+        super().__init__(data, model.parameters())
+        _check_within(data, model)
+
+    def constants(self, batch: Batch) -> dict[str, Any]:
+        """None are needed."""
+        del batch
+        return {}
+
+    def prepare(self, observation: Observation, constants: Mapping[str, Any]) -> dict[str, Field]:
+        """The prepared images; see :meth:`prepared`."""
+        del constants
+        return {"image": self.prepared(_image(observation))}
+
+    @staticmethod
+    def prepared(images: Tensor) -> Tensor:
+        """Network input from images in counts/s."""
+        raise NotImplementedError
+
+
+class PaperOne(PaperSystem):
     """Age, mass and size of M31's clusters by regression, without extinction.
 
     Parameters
@@ -53,19 +87,10 @@ class PaperOne(ImageSystem):
                 "data.clusters.extinction_v: this network knows one extinction alone, found "
                 f"{list(data.clusters.extinction_v)}"
             )
-        super().__init__(data, model.parameters())
+        super().__init__(data, model)
         self.model = model
-        _check_within(data, model)
 
-    def constants(self, batch: Batch) -> dict[str, Any]:
-        """None are needed."""
-        del batch
-        return {}
-
-    def prepare(self, observation: Observation, constants: Mapping[str, Any]) -> dict[str, Field]:
-        """Logarithms of counts/s; see :func:`paper_one_preparation`."""
-        del constants
-        return {"image": paper_one_preparation(_image(observation))}
+    prepared = staticmethod(paper_one_preparation)
 
     def network(self, constants: Mapping[str, Any]) -> nn.Module:
         """Build an untrained :class:`PaperOneNetwork`."""
@@ -77,7 +102,7 @@ class PaperOne(ImageSystem):
         return paper_one_loss(outputs, batch, self.model)
 
 
-class PaperTwo(ImageSystem):
+class PaperTwo(PaperSystem):
     """Age, extinction, mass, size, class and visibility of M83's clusters on grids.
 
     Parameters
@@ -98,19 +123,10 @@ class PaperTwo(ImageSystem):
     )
 
     def __init__(self, data: DataSettings, model: PaperTwoSettings) -> None:
-        super().__init__(data, model.parameters())
+        super().__init__(data, model)
         self.model = model
-        _check_within(data, model)
 
-    def constants(self, batch: Batch) -> dict[str, Any]:
-        """None are needed."""
-        del batch
-        return {}
-
-    def prepare(self, observation: Observation, constants: Mapping[str, Any]) -> dict[str, Field]:
-        """Standardised bands under ``arcsinh``; see :func:`paper_two_preparation`."""
-        del constants
-        return {"image": paper_two_preparation(_image(observation))}
+    prepared = staticmethod(paper_two_preparation)
 
     def network(self, constants: Mapping[str, Any]) -> nn.Module:
         """Build an untrained :class:`PaperTwoNetwork`."""
