@@ -128,7 +128,13 @@ class Optimisation(pl.LightningModule):
         return batch if batch.theta.device == device else batch.to(device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Key the noise inside the network and set the learning rate, by the step's number."""
+        """Key the noise inside the network and set the learning rate, by the step's number.
+
+        Parts that are frozen work as they will when the model is applied: running statistics stay
+        and nothing is dropped.
+        """
+        for name in self.settings.frozen:
+            self.network.get_submodule(name).eval()
         seed, step = self.settings.seed, self.state.step
         seed_globally(self.device, seed, Stream.NETWORK_NOISE, self.global_rank, step)
         rate = learning_rate(self.settings, step, self.state.plateau_drops)

@@ -112,7 +112,8 @@ class TrainingSettings(Settings):
         Share of the examples' groups that is held out to validate, in place of mocks; with 0 the
         last weights are kept.
     frozen : tuple of str
-        Parts of the network that keep their weights, such as ``encoder``. Needs a start
+        Parts of the network that keep their weights and running statistics, such as ``encoder``;
+        they work as in a finished model, without dropout. Needs a start
         (``melotte train --from``): weights that are random are not frozen.
     rate_factors : dict of str to float, >= 0
         Parts of the network that train at this multiple of the learning rate.

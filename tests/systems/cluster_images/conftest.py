@@ -1,20 +1,10 @@
 import pytest
 import torch
+from small_images import SMALL
 
 from melotte.engine.mocks import mock_batch
 from melotte.engine.random import Stream
 from melotte.systems.registry import build_system, load_preset
-
-SMALL = (
-    "data.clusters.age_step=0.7",
-    "data.size=48",
-    "data.setups=2",
-    "data.fields.tiles=2",
-    "data.fields.held_out_tiles=2",
-    "data.fields.size=128",
-    "data.camera.blur=1.0",
-    "data.camera.metallicity=0.0",
-)
 
 
 @pytest.fixture(scope="session")
