@@ -32,9 +32,8 @@ from melotte.telescope.background import BackgroundPool
 from melotte.telescope.fields import simulate_field
 from melotte.telescope.passbands import passband
 from melotte.telescope.psf import PSF, HubblePSF, PSFGrid, SampledPSF, fwhm, light_in_square
-from melotte.telescope.setups import M31_PHAT, M83_MOSAIC, ImagingSetup
+from melotte.telescope.setups import SURVEYS, ImagingSetup
 
-SURVEYS = {"m31": M31_PHAT, "m83": M83_MOSAIC}
 POSITIONS = ((0.05, 0.05), (0.95, 0.05), (0.5, 0.25), (0.5, 0.75), (0.05, 0.95), (0.95, 0.95))
 """Where on the detector empirical PSFs are taken, fractions of its width and height."""
 STARS, ANEW, PLACES, RECORDS, EMPTY = 121, 122, 123, 124, 125

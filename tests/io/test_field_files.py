@@ -63,16 +63,6 @@ def test_missing_pixels_are_masked(tmp_path: Path) -> None:
     assert np.argwhere(mosaic.masked).tolist() == [[2, 3]]
 
 
-def test_listed_objects_are_masked_by_position(tmp_path: Path) -> None:
-    mosaic = read_mosaic(write(tmp_path, np.zeros((2, 31, 41), dtype=np.float32)))
-    place = mosaic.wcs.pixel_to_world([20, 0, 400], [15, 30, 400])
-    mask = mosaic.mask_around(place.ra.deg, place.dec.deg, 0.16)
-    rows, columns = np.nonzero(mask[5:25, 10:30])
-    # Pixels of 0.05 arcsec within 3.2 pixels: 37; a quarter of them about the corner.
-    assert (len(rows), rows.mean() + 5, columns.mean() + 10) == (37, 15, 20)
-    assert mask.sum() == 37 + 13
-
-
 def test_bands_are_put_in_order_and_units_into_electrons(tmp_path: Path) -> None:
     image = np.stack([np.full((9, 9), 2.0), np.full((9, 9), 3.0)]).astype(np.float32)
     mosaic = read_mosaic(write(tmp_path, image))

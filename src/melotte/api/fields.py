@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+_CENTRES = {"m31": (10.6847, 41.2687), "m83": (204.2538, -29.8658)}
+"""Right ascension and declination, deg."""
+
 
 def simulate_field_mosaic(
     galaxy: str,
@@ -53,7 +56,7 @@ def simulate_field_mosaic(
     from melotte.sky.galaxy_fields import draw_environment
     from melotte.telescope.fields import FieldOptions, simulate_field
     from melotte.telescope.passbands import passband
-    from melotte.telescope.setups import M31_PHAT, M83_MOSAIC
+    from melotte.telescope.setups import SURVEYS
 
     if not 16 <= size <= 4096:
         raise MelotteValueError(f"size must be in [16, 4096] pixels, found {size}")
@@ -61,10 +64,7 @@ def simulate_field_mosaic(
         raise MelotteValueError(f"exposure_factor must be above 0, found {exposure_factor}")
     generator = torch.Generator().manual_seed(seed)
     environment = draw_environment(galaxy, generator, radius)
-    setup, centre = {
-        "m31": (M31_PHAT, (10.6847, 41.2687)),
-        "m83": (M83_MOSAIC, (204.2538, -29.8658)),
-    }[galaxy]
+    setup, centre = SURVEYS[galaxy], _CENTRES[galaxy]
     setup = replace(setup, exposure=tuple(exposure_factor * time for time in setup.exposure))
     field = simulate_field(environment, setup, size, generator, FieldOptions(sky_kept=sky_kept))
     filters = [passband(band) for band in field.bands]

@@ -69,46 +69,6 @@ class Mosaic:
         ]
         return self.image[chosen] * np.array(factors, dtype=np.float32)[:, None, None]
 
-    def mask_around(
-        self,
-        ra: NDArray[np.float64],
-        dec: NDArray[np.float64],
-        radius: NDArray[np.float64] | float,
-    ) -> NDArray[np.bool_]:
-        """Discs about positions on the sky: known clusters, galaxies, bright stars.
-
-        Parameters
-        ----------
-        ra, dec : array, shape (n,), degrees
-        radius : array, shape (n,), or float, arcsec
-
-        Returns
-        -------
-        array of bool, shape (n_rows, n_columns)
-            Without ``masked``; objects outside the mosaic do nothing.
-
-        Raises
-        ------
-        MelotteValueError
-            When the mosaic has no celestial coordinates or pixel scale.
-        """
-        scale = next((one.pixel_scale for one in self.headers if one.pixel_scale > 0), math.nan)
-        if self.wcs is None or math.isnan(scale):
-            raise MelotteValueError("the mosaic states no celestial coordinates to find objects by")
-        columns, rows = self.wcs.all_world2pix(np.asarray(ra), np.asarray(dec), 0, quiet=True)
-        reach = np.broadcast_to(np.asarray(radius, dtype=np.float64) / scale, np.shape(columns))
-        mask = np.zeros(self.masked.shape, dtype=bool)
-        for column, row, width in zip(columns, rows, reach, strict=True):
-            if not np.isfinite([column, row, width]).all():
-                continue
-            top, left = max(0, math.ceil(row - width)), max(0, math.ceil(column - width))
-            bottom, right = math.floor(row + width) + 1, math.floor(column + width) + 1
-            part = mask[top : max(top, bottom), left : max(left, right)]
-            y = np.arange(part.shape[0])[:, None] + top - row
-            x = np.arange(part.shape[1])[None] + left - column
-            part |= x**2 + y**2 <= width**2
-        return mask
-
 
 def write_mosaic(
     folder: str | Path,

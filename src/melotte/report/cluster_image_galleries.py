@@ -46,6 +46,13 @@ class Stretch:
     white: Array
     soft: Array
 
+    def applied(self, image: ArrayLike) -> Array:
+        """An image (n_bands, n_rows, n_columns) with black at 0 and white at 1, not cut off."""
+        black, white, soft = (one[:, None, None] for one in (self.black, self.white, self.soft))
+        return np.arcsinh((np.asarray(image, dtype=float) - black) / soft) / np.arcsinh(
+            (white - black) / soft
+        )
+
 
 def stretch_of(images: ArrayLike) -> Stretch:
     """Limits that show both the background's scatter and the clusters' cores.
@@ -89,10 +96,7 @@ def rgb_image(image: ArrayLike, stretch: Stretch) -> Array:
     ----------
     Lupton et al. 2004, PASP 116, 133 (arcsinh stretch), one stretch a band.
     """
-    pixels = np.asarray(image, dtype=float)
-    soft = stretch.soft[:, None, None]
-    low, high = stretch.black[:, None, None], stretch.white[:, None, None]
-    scaled = np.arcsinh((pixels - low) / soft) / np.arcsinh((high - low) / soft)
+    scaled = stretch.applied(image)
     n = len(scaled)
     shown = scaled[[n - 1, n // 2, 0]]
     return np.moveaxis(np.clip(np.nan_to_num(shown, nan=0.5), 0, 1), 0, -1)

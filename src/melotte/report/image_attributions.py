@@ -139,16 +139,14 @@ def pixels_figure(
     image = torch.as_tensor(observation.data["image"])[0].double().cpu().numpy()
     n = len(bands)
     figure, axes = new_figure(2.2 * n + 0.7, 4.5, 2, n)
-    stretch = stretch_of(filled(image)[None])
+    grey = stretch_of(filled(image)[None]).applied(image)
     # Single pixels' values are noisy; smoothing keeps their sum.
     smooth = ndimage.gaussian_filter(pixels, (0, SMOOTHING, SMOOTHING), mode="nearest")
     largest = float(np.nanquantile(np.abs(smooth), 0.999)) or 1.0
     drawn: Any = None
     for band, name in enumerate(short_bands(bands)):
-        low, high, soft = (part[band] for part in (stretch.black, stretch.white, stretch.soft))
-        grey = np.arcsinh((image[band] - low) / soft) / np.arcsinh((high - low) / soft)
         for row in (0, 1):
-            show_picture(axes[row, band], grey, cmap="gray", vmin=0, vmax=1)
+            show_picture(axes[row, band], grey[band], cmap="gray", vmin=0, vmax=1)
         strength = np.abs(smooth[band]) / largest
         drawn = axes[1, band].imshow(
             smooth[band], origin="lower", interpolation="nearest", cmap=CHANGES,

@@ -108,10 +108,7 @@ def predicted_figure(
     stretch = stretch_of(filled(observed)[None])
     for row, pixels in enumerate((observed, mean)):
         show_picture(axes[row, 0], colour_picture(pixels, stretch))
-        for band in range(n):
-            low, high = stretch.black[band], stretch.white[band]
-            soft = stretch.soft[band]
-            shown = np.arcsinh((pixels[band] - low) / soft) / np.arcsinh((high - low) / soft)
+        for band, shown in enumerate(stretch.applied(pixels)):
             show_picture(axes[row, band + 1], shown, cmap="gray", vmin=0, vmax=1)
     radius = captions.half_number_radius / captions.pixel_scale
     centre = (observed.shape[-1] - 1) / 2, (observed.shape[-2] - 1) / 2

@@ -207,3 +207,6 @@ M83_MOSAIC = ImagingSetup(
 Distance: Thim et al. 2003. Exposures: nominal ones of its first field (Early Release Science,
 Dopita et al. 2010); the other six (Blair et al. 2014) are similar, and a header's own goes first.
 """
+
+SURVEYS = {"m31": M31_PHAT, "m83": M83_MOSAIC}
+"""The usual set-up of each galaxy's images."""

@@ -8,7 +8,7 @@ Bialopetravičius & Narbutis 2020, AJ 160, 264 (Paper II).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,9 @@ class PaperSystem(ImageSystem):
         When clusters would be drawn outside the ranges of the network.
     """
 
+    prepared: Callable[[Tensor], Tensor]
+    """Network input from images (batch, n_bands, n_rows, n_columns) in counts/s."""
+
     def __init__(self, data: DataSettings, model: PaperOneSettings | PaperTwoSettings) -> None:
         super().__init__(data, model.parameters())
         _check_within(data, model)
@@ -53,14 +56,9 @@ class PaperSystem(ImageSystem):
         return {}
 
     def prepare(self, observation: Observation, constants: Mapping[str, Any]) -> dict[str, Field]:
-        """The prepared images; see :meth:`prepared`."""
+        """The images as the paper prepares them."""
         del constants
         return {"image": self.prepared(_image(observation))}
-
-    @staticmethod
-    def prepared(images: Tensor) -> Tensor:
-        """Network input from images in counts/s."""
-        raise NotImplementedError
 
 
 class PaperOne(PaperSystem):

@@ -21,15 +21,16 @@ from melotte.errors import MelotteValueError
 from melotte.io.image_files import open_fits
 from melotte.io.image_mosaics import read_mosaic_cutouts
 from melotte.io.image_positions import ImagePositions, read_positions
-from melotte.io.image_stacks import ExpectedImages, ImageOptions, ImageStack
+from melotte.io.image_stacks import ImageOptions, ImageStack
 from melotte.io.reprojection import celestial, first_image
 from melotte.sky.galaxy_fields import draw_environment
 from melotte.systems.base import Observation
+from melotte.systems.cluster_images.observing import turned
 from melotte.systems.cluster_images.predictive import set_up_of
+from melotte.systems.cluster_images.reading import expected_images
 from melotte.systems.cluster_images.settings import DataSettings
 from melotte.telescope.background import BackgroundPool
 from melotte.telescope.fields import simulate_field
-from melotte.telescope.passbands import passband
 from melotte.telescope.setups import ImagingSetup
 
 Array = NDArray[np.float64]
@@ -113,13 +114,7 @@ class MosaicBackgrounds:
         options: Mapping[str, Any],
         seed: int,
     ) -> None:
-        low, high = data.camera.pixel_scale
-        expected = ExpectedImages(
-            data.bands,
-            data.size,
-            None if low < high else low,
-            {name: passband(name).zero_point_ab for name in data.bands},
-        )
+        expected = expected_images(data)
         chosen = ImageOptions.parse(options)
         generator = keyed_generator(seed, _STREAM, _PLACES)
         places = read_positions(positions, chosen.column, chosen.pixel_origin)
@@ -144,14 +139,8 @@ class MosaicBackgrounds:
 
     def cut(self, observation: Observation, generator: torch.Generator) -> Tensor:
         """One background for each image, turned at random, (n, n_bands, size, size), counts/s."""
-        n = len(observation)
-        which = torch.randint(len(self.images), (n,), generator=generator)
-        turns = torch.randint(8, (n,), generator=generator).tolist()
-        images = [
-            torch.rot90(self.images[i].flip(-1) if turn > 3 else self.images[i], turn % 4, (-2, -1))
-            for i, turn in zip(which.tolist(), turns, strict=True)
-        ]
-        return torch.stack(images)
+        which = torch.randint(len(self.images), (len(observation),), generator=generator)
+        return turned(self.images[which], generator)
 
 
 def _grid_of(

@@ -11,7 +11,7 @@ from melotte.io.field_files import Mosaic, read_mosaic
 from melotte.io.image_positions import read_positions
 from melotte.systems.cluster_images.settings import DataSettings
 from melotte.telescope.background import BackgroundPool
-from melotte.telescope.masks import circle_mask, saturated_mask
+from melotte.telescope.masks import circle_mask, saturated_mask, sky_mask
 from melotte.telescope.passbands import passband
 
 SAME_SCALE = 0.01
@@ -54,13 +54,22 @@ def mosaic_background(data: DataSettings) -> BackgroundPool:
 def _listed_objects(mosaic: Mosaic, table: str, scale: float, usual: float) -> Tensor:
     """Discs about the objects of a table."""
     places = read_positions(table)
-    radius = np.full(len(places), usual)
+    values = np.full(len(places), usual)
     if places.radius is not None:
-        radius = np.where(np.isfinite(places.radius), places.radius, usual)
+        values = np.where(np.isfinite(places.radius), places.radius, usual)
+    radius, shape = torch.from_numpy(values), (mosaic.masked.shape[0], mosaic.masked.shape[1])
     if places.x is not None and places.y is not None:
-        shape = (mosaic.masked.shape[0], mosaic.masked.shape[1])
-        x, y, reach = (torch.from_numpy(one) for one in (places.x, places.y, radius / scale))
-        return circle_mask(shape, x, y, reach)
-    assert places.ra is not None
-    assert places.dec is not None
-    return torch.from_numpy(mosaic.mask_around(places.ra, places.dec, radius))
+        x, y = torch.from_numpy(places.x), torch.from_numpy(places.y)
+        return circle_mask(shape, x, y, radius / scale)
+    if places.ra is None or places.dec is None or mosaic.wcs is None:
+        raise MelotteValueError(
+            f"data.fields.masks: {table} lists positions on the sky, and data.fields.mosaics "
+            "state no celestial coordinates to find them by"
+        )
+    wcs = mosaic.wcs
+
+    def to_pixel(ra: np.ndarray, dec: np.ndarray) -> list[np.ndarray]:
+        return wcs.all_world2pix(ra, dec, 0, quiet=True)
+
+    ra, dec = torch.from_numpy(places.ra), torch.from_numpy(places.dec)
+    return sky_mask(shape, ra, dec, radius, to_pixel, scale)

@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor
 
+from melotte.systems.cluster_images.preparation import distance_from_centre
 from melotte.systems.cluster_images.scenes import ClusterScenes
 from melotte.systems.cluster_images.set_ups import SetUps
 from melotte.systems.cluster_images.settings import DataSettings
@@ -121,10 +122,7 @@ def visibility(
     Bialopetravičius & Narbutis 2020, Eq. 2. The paper does not say in which band, nor how the
     radius is increased: both are choices made here.
     """
-    n_rows, n_columns = image.shape[-2:]
-    y = torch.arange(n_rows, device=image.device) - (n_rows - 1) / 2
-    x = torch.arange(n_columns, device=image.device) - (n_columns - 1) / 2
-    distance = torch.hypot(y[:, None], x[None, :])
+    distance = distance_from_centre(image.shape[-2], image.shape[-1], image.device)
     seen = torch.sqrt(radius[:, None] ** 2 + (fwhm / 2) ** 2) / pixel_scale[:, None]
     # Pixels on the edge count in part, so that the number of pixels grows with the radius.
     inside = (seen[..., None, None] + 0.5 - distance).clamp(0, 1)

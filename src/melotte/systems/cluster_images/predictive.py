@@ -20,7 +20,11 @@ from torch import Tensor
 from melotte.errors import MelotteValueError
 from melotte.sky.profiles import draw_eff_shapes_of_size
 from melotte.systems.base import Observation
-from melotte.systems.cluster_images.preparation import BORDER, background_of
+from melotte.systems.cluster_images.preparation import (
+    background_of,
+    border_pixels,
+    distance_from_centre,
+)
 from melotte.systems.cluster_images.scenes import SceneSimulator
 from melotte.systems.cluster_images.set_ups import SetUps, star_widths
 from melotte.systems.cluster_images.settings import DataSettings
@@ -228,11 +232,8 @@ def _judged(
 
     ``worst`` is ``"flux"`` or ``"pixels"`` and the number of the band.
     """
-    n_rows, n_columns = draws.shape[-2:]
     n = len(draws)
-    y = torch.arange(n_rows) - (n_rows - 1) / 2
-    x = torch.arange(n_columns) - (n_columns - 1) / 2
-    near = torch.hypot(y[:, None], x[None, :]) <= radius
+    near = distance_from_centre(draws.shape[-2], draws.shape[-1], draws.device) <= radius
     seen, predicted = observed[:, near], draws[..., near]
     known = torch.isfinite(seen) & torch.isfinite(noise)[:, None]
     counts = known.sum(-1)
@@ -273,9 +274,7 @@ def _border_noise(observed: Tensor, n: int, n_pixels: int, generator: torch.Gene
 
     They hold the field's stars beside its noise. Bands stay together.
     """
-    n_rows, n_columns = observed.shape[-2:]
-    rows = (torch.arange(n_rows) - (n_rows - 1) / 2).abs() > BORDER * n_rows / 2
-    columns = (torch.arange(n_columns) - (n_columns - 1) / 2).abs() > BORDER * n_columns / 2
-    pixels = observed[:, rows[:, None] | columns[None, :]].nan_to_num(0.0)
+    border = border_pixels(observed.shape[-2], observed.shape[-1], observed.device)
+    pixels = observed.flatten(1)[:, border].nan_to_num(0.0)
     which = torch.randint(pixels.shape[1], (n, n_pixels), generator=generator)
     return pixels[:, which].movedim(0, 1)

@@ -40,7 +40,7 @@ def background_of(image: Tensor) -> tuple[Tensor, Tensor]:
     level, scatter : Tensor, shape (batch, n_bands)
         Median, and scaled median absolute deviation; NaN where the border is unknown.
     """
-    border = _border(image.shape[-2], image.shape[-1], image.device)
+    border = border_pixels(image.shape[-2], image.shape[-1], image.device)
     pixels = image.flatten(2)[..., border]
     level = pixels.nanmedian(-1).values
     scatter = (pixels - level[..., None]).abs().nanmedian(-1).values
@@ -173,21 +173,27 @@ def _per_band(observation: Observation, name: str) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _border(n_rows: int, n_columns: int, device: torch.device) -> Tensor:
-    """Flat numbers of the pixels near the border, int64."""
+def border_pixels(n_rows: int, n_columns: int, device: torch.device) -> Tensor:
+    """Flat numbers, int64, of the pixels that measure the background."""
     rows = (torch.arange(n_rows) - (n_rows - 1) / 2).abs() > BORDER * n_rows / 2
     columns = (torch.arange(n_columns) - (n_columns - 1) / 2).abs() > BORDER * n_columns / 2
     return torch.nonzero((rows[:, None] | columns[None, :]).flatten())[:, 0].to(device)
 
 
 @lru_cache(maxsize=8)
+def distance_from_centre(n_rows: int, n_columns: int, device: torch.device) -> Tensor:
+    """Distance of each pixel from the image's centre, (n_rows, n_columns), px."""
+    y = torch.arange(n_rows, device=device) - (n_rows - 1) / 2
+    x = torch.arange(n_columns, device=device) - (n_columns - 1) / 2
+    return torch.hypot(y[:, None], x[None, :])
+
+
+@lru_cache(maxsize=8)
 def _annuli(n_rows: int, n_columns: int, radii: tuple[float, ...], device: torch.device) -> Tensor:
     """Weights (n_annuli, n_pixels) of annuli whose edges are one pixel soft."""
-    y = torch.arange(n_rows) - (n_rows - 1) / 2
-    x = torch.arange(n_columns) - (n_columns - 1) / 2
-    radius = torch.hypot(y[:, None], x[None, :]).flatten()
+    radius = distance_from_centre(n_rows, n_columns, device).flatten()
     discs = torch.stack([(edge + 0.5 - radius).clamp(0, 1) for edge in radii])
     rings = torch.cat([discs[:1], discs.diff(dim=0)])
     if not math.isfinite(float(rings.sum())) or bool((rings.sum(1) <= 0).any()):
         raise MelotteValueError(f"apertures {list(radii)}: an annulus holds no pixel")
-    return rings.to(device)
+    return rings

@@ -23,12 +23,11 @@ from melotte.systems.base import Observation, RowError
 from melotte.systems.cluster_images.settings import DataSettings
 from melotte.telescope.passbands import passband
 from melotte.telescope.psf import HubblePSF, fwhm
-from melotte.telescope.setups import M31_PHAT, M83_MOSAIC, ImagingSetup, mosaic_blur
+from melotte.telescope.setups import SURVEYS, ImagingSetup, mosaic_blur
 
 SLACK = 0.02
 """Relative difference from a range's ends that still counts as inside."""
 
-_STANDARD = {"m31": M31_PHAT, "m83": M83_MOSAIC}
 _OWN = ("positions", "fwhm", "distance_modulus", "metallicity", "deredden")
 _IMAGE = tuple(one.name for one in fields(ImageOptions))
 _ELSEWHERE = ("group_by", "release", "min_probability", "clusters")
@@ -92,13 +91,7 @@ def observations(
             f"{unknown[0]!r} is not an option of this model; allowed: {', '.join(allowed)}"
         )
     said = circumstances(given, len(data.bands))
-    low, high = data.camera.pixel_scale
-    expected = ExpectedImages(
-        data.bands,
-        data.size,
-        None if low < high else low,
-        {name: passband(name).zero_point_ab for name in data.bands},
-    )
+    expected = expected_images(data)
     image_options = {name: value for name, value in given.items() if name in _IMAGE}
     sources = [source] if isinstance(source, str | Path) else list(source)
     dust = None
@@ -116,6 +109,17 @@ def observations(
             yield RowError(entry.id, entry.reason, entry.flags)
         else:
             yield observation_of(entry, said, data, dust)
+
+
+def expected_images(data: DataSettings) -> ExpectedImages:
+    """What files of images must hold for a model; any pixel scale where it was trained on many."""
+    low, high = data.camera.pixel_scale
+    return ExpectedImages(
+        data.bands,
+        data.size,
+        None if low < high else low,
+        {name: passband(name).zero_point_ab for name in data.bands},
+    )
 
 
 def circumstances(given: Mapping[str, Any], n_bands: int) -> Circumstances:
@@ -160,9 +164,9 @@ def observation_of(
         By id: what to take off each image.
     """
     n, bands = len(stack), stack.bands
-    standard = _STANDARD[data.fields.galaxy]
+    standard = SURVEYS[data.fields.galaxy]
     scale = stack.pixel_scale
-    widths = said.fwhm or standard_widths(bands, scale)
+    widths = said.fwhm or standard_widths(bands)
     exposure = torch.where(
         torch.isfinite(stack.exposure), stack.exposure, _usual_exposures(bands, standard, data)
     )
@@ -195,9 +199,8 @@ def observation_of(
     return Observation({"image": images, **fields_}, stack.ids, flags, header)
 
 
-def standard_widths(bands: Sequence[str], pixel_scale: float) -> tuple[float, ...]:
+def standard_widths(bands: Sequence[str]) -> tuple[float, ...]:
     """Widths (FWHM, arcsec) of stars in a drizzled mosaic of these bands."""
-    del pixel_scale
     blurs = mosaic_blur(tuple(bands))
     return tuple(
         fwhm(HubblePSF(passband(band).pivot_nm, blur))
@@ -228,7 +231,7 @@ def outside_of_training(
         low, high = low / 2, high * 2
     if camera.noise == "exposure" and bool(((factor < low) | (factor > high)).any()):
         found.append("exposure")
-    usual = standard_widths(data.bands, values["pixel_scale"])
+    usual = standard_widths(data.bands)
     blurs = mosaic_blur(data.bands)
     for band, width, blur, expected in zip(data.bands, widths, blurs, usual, strict=False):
         ends = [fwhm(HubblePSF(passband(band).pivot_nm, blur * f)) for f in camera.blur]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from melotte.ragged import Ragged, offsets_of
-from melotte.sky.cluster_light import ClusterLight
+from melotte.sky.cluster_light import ClusterLight, integrated_magnitudes
 from melotte.sky.isochrones import StellarGrid
 from melotte.sky.profiles import (
     draw_eff_shapes,
@@ -210,10 +210,8 @@ class SceneSimulator:
             dust,
             generator,
         )
-        total = luminosity.values.new_zeros(len(theta), luminosity.values.shape[1])
-        total.index_add_(0, luminosity.index, luminosity.values)
         modulus = self.set_ups.tensor("distance_modulus", self.device)[set_up]
-        magnitude = -2.5 * torch.log10(total) + modulus[:, None]
+        magnitude = integrated_magnitudes(luminosity).float() + modulus[:, None]
         return ClusterStars(theta, shape, luminosity, magnitude)
 
     def render(self, stars: ClusterStars, set_up: Tensor, generator: torch.Generator) -> Tensor:
