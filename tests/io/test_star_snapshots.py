@@ -118,7 +118,7 @@ def test_selection_takes_every_column_alike(sphere: StarSnapshot) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"radius": None}, "needs positions or radii"),
+        ({"position": np.zeros((2, 3))}, "positions or radii of its stars; got both"),
         ({"radius": [1.0, np.nan]}, "star 2 .* radius nan; allowed: finite"),
         ({"radius": [1.0, -2.0]}, "star 2 .* radius -2.0; allowed: 0 or more"),
         ({"mass": [-1.0, 1.0]}, "star 1 .* mass -1.0; allowed: 0 or more Msun"),
@@ -137,3 +137,12 @@ def test_light_of_unknown_magnitudes_is_refused() -> None:
     cluster = StarSnapshot.of([1.0, 1.0], [1, 13], radius=[1.0, 1.0], magnitude_v=[4.0, np.nan])
     with pytest.raises(MelotteValueError, match="1 of 2 stars are unknown"):
         _ = cluster.total_light_v
+
+
+def test_stars_without_places_have_masses_but_no_radii() -> None:
+    cluster = StarSnapshot.of([1.0, 2.0], [1, 1])
+    assert cluster.total_mass == 3.0
+    with pytest.raises(MelotteValueError, match="the places of its stars are unknown"):
+        _ = cluster.half_mass_radius
+    with pytest.raises(MelotteValueError, match="the places of its stars are unknown"):
+        cluster.projected(np.random.default_rng(0))

@@ -31,14 +31,14 @@ class StarSnapshot:
     """The stars of one cluster at one time, where they are, how they move and shine.
 
     Places and motions come in one of two forms: `position` (and `velocity`), or, of spherically
-    symmetric codes, `radius` (and `radial_velocity`, `tangential_velocity`).
-    :meth:`projected` gives the first from either. :meth:`of` makes a snapshot of what is known and
-    fills the rest.
+    symmetric codes, `radius` (and `radial_velocity`, `tangential_velocity`); neither where a file
+    holds stars without places. :meth:`projected` gives the first from either. :meth:`of` makes a
+    snapshot of what is known and fills the rest.
 
     Parameters
     ----------
     time : float, Myr
-        Since the simulation began.
+        Since the simulation began; NaN when unknown.
     metallicity : float
         [Fe/H]; NaN when unknown.
     mass : array, shape (n,), Msun, >= 0
@@ -72,8 +72,8 @@ class StarSnapshot:
     Raises
     ------
     MelotteValueError
-        When lengths differ, both forms or none of place are given, or a mass, type, place or
-        motion is outside its range.
+        When lengths differ, both forms of place are given, or a mass, type, place or motion is
+        outside its range.
     """
 
     time: float
@@ -99,8 +99,8 @@ class StarSnapshot:
             self._check(name, (len(self),))
         for name in ("position", "velocity"):
             self._check(name, (len(self), 3))
-        if self.position is None and self.radius is None:
-            raise MelotteValueError("a snapshot needs positions or radii of its stars; got neither")
+        if self.position is not None and self.radius is not None:
+            raise MelotteValueError("a snapshot holds positions or radii of its stars; got both")
         if (self.radial_velocity is None) != (self.tangential_velocity is None):
             raise MelotteValueError(
                 "a snapshot needs both of radial_velocity and tangential_velocity, or none"
@@ -145,11 +145,11 @@ class StarSnapshot:
         ----------
         mass, kind : array, shape (n,)
         **known
-            Any other field of :class:`StarSnapshot`. Without `time` it is 0.
+            Any other field of :class:`StarSnapshot`.
         """
         n = len(np.asarray(mass))
         filled: dict[str, Any] = {
-            "time": 0.0,
+            "time": np.nan,
             "metallicity": np.nan,
             **dict.fromkeys(("position", "velocity", "radius")),
             **dict.fromkeys(("radial_velocity", "tangential_velocity")),
@@ -170,10 +170,18 @@ class StarSnapshot:
 
     @property
     def distance_from_centre(self) -> NDArray[np.float64]:
-        """Distance of each star from the centre in space, pc, shape (n,)."""
+        """Distance of each star from the centre in space, pc, shape (n,).
+
+        Raises
+        ------
+        MelotteValueError
+            When the places of the stars are unknown.
+        """
         if self.position is not None:
             return np.linalg.norm(self.position, axis=1)
-        return np.asarray(self.radius)
+        if self.radius is None:
+            raise MelotteValueError(f"{self._source}: the places of its stars are unknown")
+        return self.radius
 
     @property
     def is_dark(self) -> NDArray[np.bool_]:
@@ -279,7 +287,7 @@ class StarSnapshot:
         _, system = np.unique(self.system, return_inverse=True)
         n_systems = int(system.max(initial=-1)) + 1
         outwards = _random_directions(n_systems, generator)
-        position = np.asarray(self.radius)[:, None] * outwards[system]
+        position = self.distance_from_centre[:, None] * outwards[system]
         velocity = None
         if self.radial_velocity is not None and self.tangential_velocity is not None:
             across = np.cross(outwards, _random_directions(n_systems, generator))
@@ -298,12 +306,17 @@ class StarSnapshot:
             chosen[one.name] = value[mask] if isinstance(value, np.ndarray) else value
         return StarSnapshot(**chosen)
 
+    @property
+    def _source(self) -> str:
+        return str(self.provenance.get("file", "the snapshot"))
+
     def _known_light(self) -> NDArray[np.float64]:
         light = self.light_v
         unknown = int(np.isnan(light).sum())
         if unknown:
             raise MelotteValueError(
-                f"the V magnitudes of {unknown} of {len(self)} stars are unknown; fill them with "
+                f"{self._source}: the V magnitudes of {unknown} of {len(self)} stars are unknown; "
+                "fill them with "
                 "melotte.sky.snapshot_photometry.with_photometry first"
             )
         return light
