@@ -9,174 +9,20 @@ import h5py
 import numpy as np
 import pytest
 import snapshot_writers as written
+from snapshot_checks import assert_light, assert_pairs, assert_places, by_name
 from snapshot_writers import N_PAIRS, N_SINGLE, Cluster
 
-from melotte.errors import MelotteFileError, MelotteValueError
-from melotte.io.simulation_files import SOLAR_METAL_FRACTION, effective_temperature
+from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
+from melotte.io.simulation_files import SOLAR_METAL_FRACTION
 from melotte.io.snapshot_files import FORMATS, read_snapshots
 from melotte.io.star_snapshots import StarSnapshot
 
-CENTRE = np.array([3.0, -2.0, 5.0])
 GRAVITY = 4.30091e-3
 
 
 @pytest.fixture
 def stars() -> Cluster:
     return written.cluster()
-
-
-def by_name(snapshot: StarSnapshot, stars: Cluster) -> np.ndarray:
-    """Rows of the snapshot in the order of the stars that were written."""
-    order = np.argsort(snapshot.ids)
-    place = np.searchsorted(snapshot.ids[order], stars.name)
-    np.testing.assert_array_equal(snapshot.ids[order][place], stars.name)
-    return order[place]
-
-
-def assert_places(
-    snapshot: StarSnapshot, stars: Cluster, exact: np.ndarray | slice, centred: bool = True
-) -> None:
-    """Positions as written where the file tells the centre, else but for one shift."""
-    rows = by_name(snapshot, stars)[exact]
-    assert snapshot.position is not None
-    assert snapshot.velocity is not None
-    shift = snapshot.position[rows] - stars.position[exact]
-    drift = snapshot.velocity[rows] - stars.velocity[exact]
-    np.testing.assert_allclose(shift, 0 if centred else shift[0] + 0 * shift, atol=2e-6)
-    np.testing.assert_allclose(drift, drift[0] + 0 * drift, atol=2e-6)
-    assert np.abs(shift).max() < 2.0
-
-
-def assert_light(snapshot: StarSnapshot, stars: Cluster, tolerance: float = 1e-5) -> None:
-    rows = by_name(snapshot, stars)
-    np.testing.assert_allclose(snapshot.mass[rows], stars.mass, rtol=1e-6)
-    np.testing.assert_array_equal(snapshot.kind[rows], stars.kind)
-    np.testing.assert_allclose(snapshot.luminosity[rows], stars.luminosity, rtol=tolerance)
-    expected = effective_temperature(stars.luminosity, stars.radius)
-    np.testing.assert_allclose(snapshot.temperature[rows], expected, rtol=tolerance)
-
-
-def assert_pairs(snapshot: StarSnapshot, stars: Cluster, n_pairs: int = N_PAIRS) -> None:
-    system = snapshot.system[by_name(snapshot, stars)]
-    pairs = system[: 2 * n_pairs].reshape(-1, 2)
-    np.testing.assert_array_equal(pairs[:, 0], pairs[:, 1])
-    assert len(np.unique(system)) == len(stars) - n_pairs
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("conf3", [False, True])
-def test_nbody6_in_either_byte_order(
-    tmp_path: Path, stars: Cluster, order: str, conf3: bool
-) -> None:
-    path = tmp_path / "OUT3"
-    later = written.cluster(seed=8)
-    path.write_bytes(
-        written.nbody6(stars, CENTRE, 100.0, order, conf3)
-        + written.nbody6(later, CENTRE, 200.0, order, conf3)
-    )
-    found = list(read_snapshots(path, metallicity=-1.0))
-    assert [one.time for one in found] == pytest.approx([100.0, 200.0])
-    assert {one.metallicity for one in found} == {-1.0}
-    for snapshot, truth in zip(found, (stars, later), strict=True):
-        assert len(snapshot) == len(truth)
-        np.testing.assert_allclose(snapshot.mass[by_name(snapshot, truth)], truth.mass, rtol=1e-6)
-        assert_places(snapshot, truth, slice(None))
-        assert_pairs(snapshot, truth)
-
-
-@pytest.mark.parametrize("plus", [False, True])
-def test_nbody6_with_stellar_evolution(tmp_path: Path, stars: Cluster, plus: bool) -> None:
-    path = tmp_path / "conf.3_200"
-    path.write_bytes(written.nbody6(stars, CENTRE, 100.0, conf3=plus))
-    singles, binaries = tmp_path / "fort.83", tmp_path / "fort.82"
-    other = written.cluster(seed=9)
-    blocks = [written.stellar_evolution(other, 50.0), written.stellar_evolution(stars, 100.0)]
-    if plus:
-        blocks = [written.stellar_evolution(stars, 100.0, plus=True)]
-    singles.write_text("".join(block[0] for block in blocks))
-    binaries.write_text("".join(block[1] for block in blocks))
-    (found,) = read_snapshots(path, singles=singles, binaries=binaries)
-    assert_light(found, stars, tolerance=3e-5)
-    assert found.provenance["without_stellar_row"] == 0
-    (alone,) = read_snapshots(path, singles=singles)
-    assert alone.provenance["without_stellar_row"] == 2 * N_PAIRS
-
-
-def test_nbody6_leaves_out_bodies_without_mass(tmp_path: Path, stars: Cluster) -> None:
-    path = tmp_path / "OUT3"
-    path.write_bytes(written.nbody6(stars, CENTRE, 1.0, ghosts=2))
-    (found,) = read_snapshots(path)
-    assert len(found) == len(stars) - 2
-    assert found.provenance["massless_left_out"] == 2
-
-
-@pytest.mark.parametrize("cut", [3, 60, 700])
-def test_a_truncated_nbody6_file_is_refused(tmp_path: Path, stars: Cluster, cut: int) -> None:
-    path = tmp_path / "OUT3"
-    whole = written.nbody6(stars, CENTRE, 1.0)
-    path.write_bytes(whole + whole[: len(whole) - cut])
-    found = read_snapshots(path)
-    next(found)
-    with pytest.raises(MelotteFileError, match="cut short or damaged"):
-        next(found)
-
-
-def test_stellar_rows_that_do_not_fit_name_the_line(tmp_path: Path, stars: Cluster) -> None:
-    path, singles = tmp_path / "OUT3", tmp_path / "fort.83"
-    path.write_bytes(written.nbody6(stars, CENTRE, 1.0))
-    singles.write_text(" ## BEGIN       1      1.0\n 1 1 1.0 0.5 1.0\n ## END       1\n")
-    with pytest.raises(MelotteFileError, match=r"fort\.83, line 2: 5 columns; 7 are needed"):
-        next(read_snapshots(path, singles=singles))
-    singles.write_text(written.stellar_evolution(stars, 1.0)[0].replace("BEGIN", "BEGAN x"))
-    with pytest.raises(MelotteFileError, match=r"line 1: .* does not begin a block"):
-        next(read_snapshots(path, singles=singles))
-    with pytest.raises(MelotteValueError, match="without that of single stars"):
-        next(read_snapshots(path, binaries=singles))
-
-
-def test_nbody6_conf3_of_a_run(shared_data: Path) -> None:
-    folder = shared_data / "globular" / "formats" / "nbody6pp_conf3"
-    for name, time in (("conf.3_0", 0.0), ("conf.3_20", 20.0)):
-        (found,) = read_snapshots(folder / name)
-        numbers = np.frombuffer((folder / name).read_bytes()[28:108], "<f4")
-        # N-body units of 8 pc and 7574 Msun: 14.94 (8^3/7574)^(1/2) = 3.884 Myr.
-        assert found.time == pytest.approx(time * 14.94 * np.sqrt(8**3 / 7574.08), rel=1e-3)
-        assert len(found) == 12_500
-        # The file's 18th number is the half-mass radius that the code found itself.
-        assert found.half_mass_radius == pytest.approx(numbers[17] * 8.0, rel=1e-4)
-        if time == 0:
-            assert found.total_mass == pytest.approx(7574.08, rel=1e-5)
-
-
-@pytest.mark.parametrize("listed", [False, True])
-def test_nbody6_gpu_hdf5(tmp_path: Path, stars: Cluster, listed: bool) -> None:
-    path = tmp_path / "snap.40_0.h5part"
-    written.nbody6_gpu(path, stars, CENTRE, listed)
-    (found,) = read_snapshots(path)
-    assert found.time == pytest.approx(100.0)
-    assert found.metallicity == pytest.approx(np.log10(0.00142 / SOLAR_METAL_FRACTION))
-    assert len(found) == len(stars)
-    assert_light(found, stars)
-    first_of_pairs = np.array([0, 2, 4, *range(7, len(stars))])
-    assert_places(found, stars, first_of_pairs)
-    rows = by_name(found, stars)
-    assert found.position is not None
-    system, position = found.system[rows], found.position[rows]
-    assert system[0] == system[1]
-    np.testing.assert_array_equal(position[0], position[1])
-    assert system[4] == system[5] == system[6]
-    # Members of a wide pair stay apart where the file says where they are.
-    assert (system[2] == system[3]) == (not listed)
-    assert np.array_equal(position[2], position[3]) == (not listed)
-
-
-def test_nbody6_gpu_without_a_dataset(tmp_path: Path, stars: Cluster) -> None:
-    path = tmp_path / "snap.40_0.h5part"
-    written.nbody6_gpu(path, stars, CENTRE, True)
-    with h5py.File(path, "a") as file:
-        del file["Step#0/023 M"]
-    with pytest.raises(MelotteFileError, match="Step#0: no dataset 023"):
-        next(read_snapshots(path))
 
 
 def cmc_hdf5(path: Path, stars: Cluster, key: str = "3(t=0.5)") -> None:
@@ -451,3 +297,41 @@ def test_an_impossible_star_names_the_file(tmp_path: Path, stars: Cluster) -> No
     np.savetxt(path, table)
     with pytest.raises(MelotteFileError, match=r"a\.dat\.10: star 4 .* mass -1\.0"):
         next(read_snapshots(path))
+
+
+@pytest.fixture(scope="module")
+def sound_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A small sound file of each layout that is not text."""
+    folder, stars = tmp_path_factory.mktemp("sound"), written.cluster()
+    written.nbody6_gpu(folder / "gpu", stars, np.zeros(3), True)
+    amuse(folder / "amuse", stars)
+    (folder / "conv.sh").write_text(written.CONVERSION)
+    cmc_hdf5(folder / "cmc", stars)
+    petar = np.array([5.0, len(stars), 1.0])
+    petar.view(np.int64)[:2] = 5, len(stars)
+    rows, _ = written.petar_rows(stars, 20)
+    files = {name: (folder / name).read_bytes() for name in ("gpu", "amuse", "cmc")}
+    files["OUT3"] = written.nbody6(stars, np.zeros(3), 1.0)
+    files["petar"] = petar.tobytes() + rows.tobytes()
+    return files
+
+
+@pytest.mark.parametrize("name", ["gpu", "amuse", "cmc", "OUT3", "petar"])
+def test_damaged_files_are_refused_in_one_line(
+    tmp_path: Path, sound_files: dict[str, bytes], name: str
+) -> None:
+    path, generator = tmp_path / "damaged", np.random.default_rng(11)
+    (tmp_path / "conv.sh").write_text(written.CONVERSION)
+    messages = []
+    for _ in range(40):
+        content = bytearray(sound_files[name])
+        for place in generator.integers(0, len(content), 4):
+            content[place] = generator.integers(0, 256)
+        path.write_bytes(bytes(content[: generator.integers(len(content) // 2, len(content) + 1)]))
+        try:
+            for found in read_snapshots(path):
+                assert len(found) > 0
+        except MelotteError as error:
+            messages.append(str(error))
+    assert len(messages) > 10
+    assert all(len(message.splitlines()) == 1 for message in messages)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
 from melotte.io.simulation_files import SimulationOptions
 from melotte.io.star_snapshots import StarSnapshot
 from melotte.io.table_files import one_line
@@ -121,9 +121,9 @@ def read_snapshots(
 def _read(path: Path, reader: _Reader, function: Any, options: SimulationOptions) -> Any:
     try:
         yield from function(path, options)
-    except (OSError, KeyError, IndexError) as error:
-        if isinstance(error, MelotteFileError):
-            raise
+    except MelotteError:
+        raise
+    except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise MelotteFileError(
             f"{path} cannot be read as {reader.means}: {one_line(error)}"
         ) from error
