@@ -41,7 +41,7 @@ def by_galsim(
     stars: ProjectedStars, pointing: Pointing, grid: MapGrid, band: int = 0
 ) -> np.ndarray:
     """The first map's light, star by star."""
-    tight = galsim.GSParams(folding_threshold=1e-4, maxk_threshold=1e-5, kvalue_accuracy=1e-7)
+    tight = galsim.GSParams(folding_threshold=3e-4, maxk_threshold=1e-4, kvalue_accuracy=1e-7)
     profile = galsim.Moffat(beta=grid.beta, fwhm=float(pointing.psf_fwhm[0]), gsparams=tight)
     scale = float(pointing.pixel_scale[0])
     image = galsim.ImageD(grid.columns, grid.rows, scale=scale)

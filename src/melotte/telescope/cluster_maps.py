@@ -372,8 +372,8 @@ class _SeeingRenderer(ImageRenderer):
 def _frequencies(period: int, device: str) -> tuple[Tensor, Tensor]:
     """Frequencies of the fine grid, cycles a pixel, and the pixel's transform over the kernel's.
 
-    Nothing is cut from the wings: what leaves the period comes back on its other side, 5e-4 of a
-    star's light for a FWHM of 3 arcsec and less for sharper images.
+    Nothing is cut from the wings: what leaves the period comes back on its other side, less than
+    2e-4 of a star's light for a FWHM of 8 pixels on the default grid and less for sharper images.
     """
     side = period * OVERSAMPLING
     cycles = torch.fft.fftfreq(side, dtype=torch.float64)
