@@ -16,7 +16,7 @@ from melotte.errors import MelotteError, MelotteFileError
 from melotte.io.star_snapshots import StarSnapshot
 from melotte.io.table_files import one_line
 
-SOLAR_METAL_FRACTION = 0.0142
+SOLAR_METAL_FRACTION = 0.0185
 """Protosolar Z of the shipped isochrones (Asplund et al. 2009, ARA&A 47, 481; Choi et al. 2016,
 Table 1), so that a metal fraction finds the isochrones of the same Z. Simulations whose [Fe/H]
 counts from Z = 0.02 call the same cluster 0.15 dex poorer."""
@@ -80,7 +80,7 @@ class SimulationOptions:
 
 
 def metallicity_of(metal_fraction: float) -> float:
-    """[Fe/H] = log10(Z / 0.0142) of a mass fraction of metals, NaN unless above 0."""
+    """[Fe/H] = log10(Z / 0.0185) of a mass fraction of metals, NaN unless above 0."""
     return float(np.log10(metal_fraction / SOLAR_METAL_FRACTION)) if metal_fraction > 0 else np.nan
 
 
