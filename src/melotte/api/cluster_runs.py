@@ -1,0 +1,215 @@
+"""Evolving libraries of clusters: many runs, on several processes, resumable."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from melotte.errors import MelotteValueError, require
+
+if TYPE_CHECKING:
+    from melotte.io.star_snapshots import StarSnapshot
+    from melotte.sky.monte_carlo.families import ClusterFamily
+
+CHECKPOINT_SECONDS = 120.0
+
+
+def simulate_clusters(
+    words: Sequence[str],
+    output: str | Path | None = None,
+    n: int = 1,
+    *,
+    seed: int = 0,
+    task: int = 1,
+    of: int = 1,
+    workers: int = 1,
+    progress: bool | None = None,
+) -> Path:
+    """Evolve clusters of a family and write them as a library.
+
+    Interrupted, it goes on where it stopped when called again: finished runs and the last
+    checkpoint of the others lie in a folder ``.<name>.parts`` beside the output.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The family's name, then ``NAME=VALUE`` or ``NAME=LOW,HIGH`` of
+        :class:`~melotte.sky.monte_carlo.families.ClusterFamily`.
+    output : path, optional
+        ``clusters.h5`` by default; with ``of`` > 1, ``clusters.0002-of-0016.h5`` and the like.
+    n : int, >= 1
+        Runs of the whole library, all shards together.
+    seed : int, >= 0
+    task, of : int
+        This is shard ``task`` of ``of``: every ``of``-th run.
+    workers : int, >= 1
+        Processes.
+    progress : bool, optional
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MelotteValueError
+        When a word is not allowed.
+    MissingExtraError
+        Without numba (``melotte[fast]``).
+    """
+    require("numba", "fast")
+    family = _family(words)
+    if not 1 <= task <= of:
+        raise MelotteValueError(f"task {task} of {of}: must be from 1 to {of}")
+    path = Path("clusters.h5" if output is None else output)
+    if of > 1:
+        path = path.with_name(f"{path.stem}.{task:04d}-of-{of:04d}{path.suffix or '.h5'}")
+    folder = path.with_name(f".{path.name}.parts")
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = {"family": asdict(family), "seed": seed, "n": n, "task": task, "of": of}
+    _same_as_before(folder / "library.json", asked)
+    numbers = range(task, n + 1, of)
+    parts = [folder / f"{family.name}-{number:05d}.h5" for number in numbers]
+    begun = time.time()
+    _evolve_all(family, seed, list(numbers), parts, workers, progress)
+
+    from melotte import __version__
+    from melotte.sky.cluster_libraries import join_libraries
+
+    about = {**asked, "melotte": __version__, "seconds": round(time.time() - begun, 1)}
+    join_libraries(parts, path, about)
+    for part in folder.iterdir():
+        part.unlink()
+    folder.rmdir()
+    return path
+
+
+def evolve_one(family: ClusterFamily, number: int, seed: int, path: Path) -> float:
+    """Evolve one run into a library of its own; goes on from its checkpoint.
+
+    Parameters
+    ----------
+    family : ClusterFamily
+    number, seed : int
+    path : Path
+        Written when the run is done; ``.checkpoint`` and ``.unfinished`` beside it until then.
+
+    Returns
+    -------
+    float
+        Processor time, s.
+    """
+    import h5py
+
+    from melotte.sky.cluster_libraries import RunWriter
+    from melotte.sky.monte_carlo.evolution import ClusterEvolution
+    from melotte.sky.monte_carlo.snapshots import (
+        model_values,
+        read_checkpoint,
+        snapshot_of,
+        write_checkpoint,
+    )
+
+    begun = time.process_time()
+    checkpoint, unfinished = path.with_suffix(".checkpoint"), path.with_suffix(".unfinished")
+    model = family.model(number, seed)
+    name = f"{family.name}-{seed}-{number:05d}"
+    kept: list[StarSnapshot] = []
+
+    def write(history: Mapping[str, Any] | None) -> None:
+        with h5py.File(unfinished, "a") as file:
+            writer = RunWriter(file, name, family.name, model_values(model))
+            for snapshot in kept:
+                writer.add(snapshot)
+            if history is not None:
+                writer.close(history)
+        kept.clear()
+
+    if checkpoint.exists() and unfinished.exists():
+        cluster = read_checkpoint(checkpoint)
+        with h5py.File(unfinished, "a") as file:
+            writer = RunWriter(file, name, family.name, model_values(model))
+            writer.forget_after(cluster.time)
+    else:
+        unfinished.unlink(missing_ok=True)
+        cluster = ClusterEvolution(model)
+    last = time.monotonic()
+    for _ in cluster.run(family.until, family.times):
+        kept.append(snapshot_of(cluster))
+        if time.monotonic() - last > CHECKPOINT_SECONDS:
+            write(None)
+            write_checkpoint(checkpoint, cluster)
+            last = time.monotonic()
+    write(asdict(cluster.history))
+    unfinished.replace(path)
+    checkpoint.unlink(missing_ok=True)
+    return time.process_time() - begun
+
+
+def _family(words: Sequence[str]) -> ClusterFamily:
+    """The family that words of the command line name."""
+    from melotte.sky.monte_carlo.families import FAMILIES, family_of
+
+    if not words or "=" in words[0]:
+        raise MelotteValueError(f"clusters of which family? There are {', '.join(FAMILIES)}")
+    changes: dict[str, str] = {}
+    for word in words[1:]:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise MelotteValueError(f"{word!r} is not NAME=VALUE")
+        changes[name] = text
+    return family_of(words[0], changes)
+
+
+def _same_as_before(path: Path, asked: Mapping[str, Any]) -> None:
+    """Refuse to go on with runs that were begun with other settings."""
+    text = json.dumps(asked, sort_keys=True)
+    if path.exists() and path.read_text() != text:
+        raise MelotteValueError(
+            f"{path.parent}: holds unfinished runs of other settings; finish those, or remove it"
+        )
+    path.write_text(text)
+
+
+def _evolve_all(
+    family: ClusterFamily,
+    seed: int,
+    numbers: Sequence[int],
+    parts: Sequence[Path],
+    workers: int,
+    progress: bool | None,
+) -> None:
+    from melotte.engine.progress import Progress
+
+    waiting = [
+        (number, part) for number, part in zip(numbers, parts, strict=True) if not part.exists()
+    ]
+    done = len(parts) - len(waiting)
+    shown = Progress(len(parts), "clusters", done, style=progress)
+    if workers == 1:
+        for number, part in waiting:
+            evolve_one(family, number, seed, part)
+            done += 1
+            shown.update(done)
+        shown.close()
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(evolve_one, family, number, seed, part) for number, part in waiting}
+        try:
+            while running:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for one in finished:
+                    one.result()
+                    done += 1
+                    shown.update(done)
+        except BaseException:
+            for one in running:
+                one.cancel()
+            raise
+    shown.close()

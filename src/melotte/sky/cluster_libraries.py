@@ -1,0 +1,270 @@
+"""Libraries of evolved clusters: many runs of many snapshots in one HDF5 file.
+
+A star takes 13 bytes: radius, velocities, mass and magnitudes in half precision (one part in
+2,000), its stellar type in a byte.
+
+========================  ==================================================================
+``runs/NAME``             a group a run; attributes ``model``, ``history``, ``family`` (JSON)
+``.../time``              (n_snapshots,) Myr
+``.../offsets``           (n_snapshots + 1,) of the stars of each snapshot
+``.../radius`` ...        (n_stars,) pc, km/s, Msun, mag; see :data:`COLUMNS`
+``.../kind``              (n_stars,) stellar type; 16 is added to a star that shares an
+                          unresolved binary with the one before it
+========================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.io.star_snapshots import StarSnapshot
+
+LIBRARY_VERSION = 1
+
+COLUMNS = (
+    "radius",
+    "radial_velocity",
+    "tangential_velocity",
+    "mass",
+    "magnitude_v",
+    "magnitude_b",
+)
+"""Kept of every star, in half precision."""
+
+SECOND_STAR = 16
+
+
+@dataclass(frozen=True)
+class LibraryRun:
+    """One run of a library.
+
+    Parameters
+    ----------
+    name : str
+    family : str
+    model : mapping
+        Initial conditions, as :func:`melotte.sky.monte_carlo.snapshots.model_values` gives them.
+    times : tuple of float, Myr
+        Of its snapshots.
+    counts : tuple of int
+        Stars in each.
+    history : mapping
+        Lists of equal length, of :class:`melotte.sky.monte_carlo.evolution.History`.
+    """
+
+    name: str
+    family: str
+    model: Mapping[str, Any]
+    times: tuple[float, ...]
+    counts: tuple[int, ...]
+    history: Mapping[str, Any]
+
+
+class RunWriter:
+    """Writes the snapshots of one run as they come; goes on where an earlier one stopped.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open for writing; becomes a library.
+    name, family : str
+    model : mapping
+        JSON values.
+    """
+
+    def __init__(self, file: Any, name: str, family: str, model: Mapping[str, Any]) -> None:
+        file.attrs["melotte_cluster_library"] = LIBRARY_VERSION
+        self._group = file.require_group("runs").require_group(name)
+        self._group.attrs["family"] = family
+        self._group.attrs["model"] = json.dumps(dict(model))
+        if "time" not in self._group:
+            self._group.create_dataset("time", data=np.empty(0), maxshape=(None,))
+            start = np.zeros(1, dtype=np.int64)
+            self._group.create_dataset("offsets", data=start, maxshape=(None,))
+
+    def add(self, snapshot: StarSnapshot) -> None:
+        """Append one snapshot, of radii and velocities along and across them."""
+        if snapshot.radius is None or snapshot.radial_velocity is None:
+            raise MelotteValueError("a library keeps snapshots of spherically symmetric codes")
+        order = np.lexsort((np.arange(len(snapshot)), snapshot.system))
+        systems = snapshot.system[order]
+        second = np.r_[False, systems[1:] == systems[:-1]]
+        for column in COLUMNS:
+            self._append(column, getattr(snapshot, column)[order].astype(np.float16))
+        self._append("kind", snapshot.kind[order] + SECOND_STAR * second.astype(np.int8))
+        self._append("time", np.array([snapshot.time]))
+        self._append("offsets", self._group["offsets"][-1:] + len(snapshot))
+
+    def forget_after(self, time: float) -> None:
+        """Drop snapshots later than a time, Myr."""
+        kept = int((self._group["time"][:] <= time).sum())
+        stars = int(self._group["offsets"][kept])
+        for name in (*COLUMNS, "kind"):
+            if name in self._group:
+                self._group[name].resize(stars, axis=0)
+        self._group["time"].resize(kept, axis=0)
+        self._group["offsets"].resize(kept + 1, axis=0)
+
+    def close(self, history: Mapping[str, Any]) -> None:
+        """Write what is known at the end."""
+        self._group.attrs["history"] = json.dumps(dict(history))
+
+    def _append(self, name: str, values: np.ndarray) -> None:
+        if name not in self._group:
+            self._group.create_dataset(
+                name, data=values, maxshape=(None,), chunks=(max(len(values), 1),)
+            )
+            return
+        dataset = self._group[name]
+        dataset.resize(len(dataset) + len(values), axis=0)
+        dataset[-len(values) :] = values
+
+
+class ClusterLibrary:
+    """A library that is read; a context manager.
+
+    Parameters
+    ----------
+    paths : path or sequence of path
+        One library, or several read as one.
+
+    Raises
+    ------
+    MelotteFileError
+        When a file is none.
+    """
+
+    def __init__(self, paths: str | Path | Sequence[str | Path]) -> None:
+        listed = [paths] if isinstance(paths, str | Path) else list(paths)
+        self._files: list[Any] = []
+        self._groups: dict[str, Any] = {}
+        self.runs: list[LibraryRun] = []
+        try:
+            for path in listed:
+                self._open(Path(path))
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return sum(len(run.times) for run in self.runs)
+
+    def __enter__(self) -> ClusterLibrary:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files:
+            file.close()
+
+    def snapshot(self, run: LibraryRun, number: int) -> StarSnapshot:
+        """One snapshot of a run.
+
+        Parameters
+        ----------
+        run : LibraryRun
+            One of ``runs``.
+        number : int
+            From 0.
+
+        Returns
+        -------
+        StarSnapshot
+        """
+        group = self._groups[run.name]
+        low, high = sum(run.counts[:number]), sum(run.counts[: number + 1])
+        columns = {name: group[name][low:high].astype(np.float64) for name in COLUMNS}
+        kinds = group["kind"][low:high]
+        second = kinds >= SECOND_STAR
+        return StarSnapshot.of(
+            columns.pop("mass"),
+            kinds - SECOND_STAR * second.astype(np.int8),
+            time=run.times[number],
+            metallicity=float(run.model["metallicity"]),
+            ids=np.arange(high - low),
+            system=np.cumsum(~second) - 1,
+            provenance={"format": "melotte library", "run": run.name},
+            **columns,
+        )
+
+    def __iter__(self) -> Iterator[StarSnapshot]:
+        """All snapshots, run by run."""
+        for run in self.runs:
+            for number in range(len(run.times)):
+                yield self.snapshot(run, number)
+
+    def _open(self, path: Path) -> None:
+        if not path.exists():
+            raise MelotteFileError(f"{path}: does not exist")
+        try:
+            file = h5py.File(path)
+        except OSError as error:
+            raise MelotteFileError(f"{path}: not a library of clusters ({error})") from error
+        self._files.append(file)
+        version = file.attrs.get("melotte_cluster_library")
+        if version is None:
+            raise MelotteFileError(f"{path}: not a library of clusters (no version in it)")
+        if int(version) != LIBRARY_VERSION:  # pyright: ignore[reportArgumentType]
+            raise MelotteFileError(
+                f"{path}: a library of version {version}; this melotte reads {LIBRARY_VERSION}"
+            )
+        runs: Any = file.get("runs", {})
+        for name in sorted(runs):
+            group = runs[name]
+            if name in self._groups:
+                raise MelotteFileError(f"{path}: its run {name} is in another of the files too")
+            self._groups[name] = group
+            self.runs.append(
+                LibraryRun(
+                    name,
+                    str(group.attrs["family"]),
+                    json.loads(group.attrs["model"]),
+                    tuple(group["time"][:].tolist()),
+                    tuple(np.diff(group["offsets"][:]).tolist()),
+                    json.loads(group.attrs["history"]),
+                )
+            )
+
+
+def join_libraries(
+    parts: Sequence[str | Path], output: str | Path, about: Mapping[str, Any]
+) -> None:
+    """Put the runs of libraries into one.
+
+    Parameters
+    ----------
+    parts : sequence of path
+    output : path
+        Replaced when it exists.
+    about : mapping
+        JSON values for the attribute ``provenance``.
+    """
+    output = Path(output)
+    partial = output.with_name(output.name + ".partial")
+    with h5py.File(partial, "w") as file:
+        file.attrs["melotte_cluster_library"] = LIBRARY_VERSION
+        file.attrs["provenance"] = json.dumps(dict(about))
+        runs = file.create_group("runs")
+        for part in parts:
+            with h5py.File(part) as source:
+                given: Any = source["runs"]
+                for name in given:
+                    source.copy(given[name], runs, name)
+    partial.replace(output)

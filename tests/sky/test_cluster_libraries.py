@@ -1,0 +1,110 @@
+"""Libraries of evolved clusters: families, what is kept of each star, and runs that resume."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.io.star_snapshots import StarSnapshot
+from melotte.sky.cluster_libraries import ClusterLibrary, RunWriter, join_libraries
+
+
+def snapshot(n, time, seed=1):
+    generator = np.random.default_rng(seed)
+    system = np.arange(n)
+    system[-1] = 3
+    return StarSnapshot.of(
+        generator.uniform(0.1, 1.5, n),
+        generator.integers(0, 14, n),
+        time=time,
+        metallicity=-1.0,
+        radius=10 ** generator.uniform(-3, 2, n),
+        radial_velocity=generator.normal(0, 5, n),
+        tangential_velocity=np.abs(generator.normal(0, 5, n)),
+        magnitude_v=np.where(np.arange(n) % 7, generator.normal(5, 2, n), np.inf),
+        magnitude_b=generator.normal(6, 2, n),
+        system=system,
+    )
+
+
+def write(path, name, family="training", times=(100.0, 200.0)):
+    with h5py.File(path, "w") as file:
+        writer = RunWriter(file, name, family, {"metallicity": -1.0, "seed": 4})
+        for i, time in enumerate(times):
+            writer.add(snapshot(50 - 10 * i, time, seed=i))
+        writer.close({"time": list(times)})
+    return path
+
+
+def test_what_is_written_is_read_to_half_precision(tmp_path):
+    with ClusterLibrary(write(tmp_path / "one.h5", "a")) as library:
+        assert len(library) == 2
+        (run,) = library.runs
+        assert (run.name, run.family, run.times, run.counts) == (
+            "a",
+            "training",
+            (100, 200),
+            (50, 40),
+        )
+        assert run.history == {"time": [100.0, 200.0]}
+        read = library.snapshot(run, 1)
+    given = snapshot(40, 200.0, seed=1)
+    # The last star stands behind the one that it is bound to.
+    order = [0, 1, 2, 3, 39, *range(4, 39)]
+    assert read.time == 200
+    assert read.metallicity == -1
+    for name in ("radius", "radial_velocity", "tangential_velocity", "mass", "magnitude_v"):
+        np.testing.assert_allclose(getattr(read, name), getattr(given, name)[order], rtol=6e-4)
+    assert np.array_equal(read.kind, given.kind[order])
+    assert read.system[3] == read.system[4]
+    assert len(np.unique(read.system)) == 39
+
+
+def test_a_run_goes_on_after_what_its_checkpoint_knows(tmp_path):
+    path = write(tmp_path / "one.h5", "a", times=(100.0, 200.0, 300.0))
+    with h5py.File(path, "a") as file:
+        writer = RunWriter(file, "a", "training", {"metallicity": -1.0})
+        writer.forget_after(100.0)
+        writer.add(snapshot(30, 150.0))
+        writer.close({})
+    with ClusterLibrary(path) as library:
+        assert library.runs[0].times == (100.0, 150.0)
+        assert library.runs[0].counts == (50, 30)
+        assert [len(one) for one in library] == [50, 30]
+
+
+def test_libraries_join_and_are_read_as_one(tmp_path):
+    parts = [write(tmp_path / "1.h5", "a"), write(tmp_path / "2.h5", "b")]
+    join_libraries(parts, tmp_path / "all.h5", {"seed": 1})
+    with ClusterLibrary(tmp_path / "all.h5") as joined, ClusterLibrary(parts) as several:
+        assert [run.name for run in joined.runs] == [run.name for run in several.runs] == ["a", "b"]
+    with h5py.File(tmp_path / "all.h5") as file:
+        assert json.loads(str(file.attrs["provenance"])) == {"seed": 1}
+    with pytest.raises(MelotteFileError, match="in another of the files"):
+        ClusterLibrary([parts[0], parts[0]])
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "text.h5").write_text("text")
+    with h5py.File(tmp_path / "empty.h5", "w"):
+        pass
+    with h5py.File(tmp_path / "later.h5", "w") as file:
+        file.attrs["melotte_cluster_library"] = 99
+    for name, message in (
+        ("none.h5", "does not exist"),
+        ("text.h5", "not a library"),
+        ("empty.h5", "no version"),
+        ("later.h5", "version 99"),
+    ):
+        with pytest.raises(MelotteFileError, match=message):
+            ClusterLibrary(tmp_path / name)
+    with pytest.raises(MelotteValueError, match="spherically symmetric"):
+        write_positions(tmp_path / "new.h5")
+
+
+def write_positions(path):
+    with h5py.File(path, "w") as file:
+        writer = RunWriter(file, "a", "training", {})
+        writer.add(StarSnapshot.of([1.0], [1], position=np.zeros((1, 3))))
