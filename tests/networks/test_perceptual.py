@@ -135,7 +135,7 @@ def test_a_map_can_be_found_by_its_features(maps):
         loss(found, maps[0]).sum().backward()
         optimiser.step()
     before = float((maps[0] - 0.5).square().mean())
-    assert float((found - maps[0]).square().mean()) < 0.1 * before
+    assert float((found.detach() - maps[0]).square().mean()) < 0.1 * before
 
 
 def test_weights_survive_a_file(tmp_path):
@@ -225,8 +225,8 @@ def test_impossible_settings_are_refused():
 
 
 def test_photographs_made_the_weights(shared_data):
-    """In the published weights edges stand out: the same energy spread over noise costs more than
-    a shift of the light by a constant, which most kernels do not see."""
+    """Kernels made for photographs see roughness far better than a constant more of light; with
+    random ones the first costs 1.3 times the second."""
     path = shared_data / "vgg" / "vgg16_block1_2.npz"
     if not path.is_file():
         pytest.skip(f"needs {path.name}, the published weights of VGG16's first blocks")
@@ -238,4 +238,4 @@ def test_photographs_made_the_weights(shared_data):
     noise = torch.randn(1, 1, 32, 32, generator=keyed())
     constant = float(loss(target + 0.05, target))
     rough = float(loss(target + 0.05 * noise / noise.square().mean().sqrt(), target))
-    assert rough > 3 * constant > 0
+    assert rough > 10 * constant > 0

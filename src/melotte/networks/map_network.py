@@ -70,7 +70,7 @@ class MapNetwork(nn.Module):
         n_features: int = 128,
         n_maps: int = 1,
         widths: Sequence[int] = (32, 64, 128, 192),
-        blocks: Sequence[int] = (2, 2, 2, 2),
+        blocks: Sequence[int] = (1, 2, 2, 2),
         likelihood: Likelihood = "gaussian",
         dropout: float = 0.0,
     ) -> None:

@@ -22,8 +22,8 @@ COMPARED = ("block1_conv1", "block1_conv2", "block2_conv2")
 PHOTOGRAPH_MEANS = (103.939, 116.779, 123.68)
 """Mean blue, green and red of the photographs, of 255, that VGG16 wants taken off."""
 
-MAPS_AT_ONCE = 4
-"""Of one map the features of a layer of 160 x 160 pixels are 6.6 MB."""
+MAPS_AT_ONCE = {"cpu": 4, "cuda": 32}
+"""By device. Of a map of 160 x 160 pixels the features of one layer are 6.6 MB."""
 
 
 class PerceptualLoss(nn.Module):
@@ -37,8 +37,9 @@ class PerceptualLoss(nn.Module):
     The gradient for the predicted maps is taken with the loss, a few maps at a time, and kept: so
     the memory is that of a few maps, whatever the batch. There are no second derivatives.
 
-    Under autocast features are in its precision, and their rounding is a floor of the loss: in
-    bfloat16 they carry relative errors of 2^-9.
+    Under autocast features have its precision. For a smooth error of 0.3 % of the limits' range the
+    loss in bfloat16 is right to 1 % and its gradient points the same way (cosine 0.96); for 0.1 %
+    rounding adds 19 %, and the cosine is 0.90.
 
     Parameters
     ----------
@@ -48,7 +49,8 @@ class PerceptualLoss(nn.Module):
         no part of the state.
     limits : (float, float)
         Values of the maps that become 0 and 255.
-    maps_at_once : int, > 0
+    maps_at_once : int, > 0, optional
+        What :data:`MAPS_AT_ONCE` has for the device when not given.
 
     Raises
     ------
@@ -64,14 +66,14 @@ class PerceptualLoss(nn.Module):
         self,
         weights: Weights,
         limits: tuple[float, float] = (0.0, 1.0),
-        maps_at_once: int = MAPS_AT_ONCE,
+        maps_at_once: int | None = None,
     ) -> None:
         super().__init__()
         low, high = limits
         if not (low < high and abs(low) + abs(high) < float("inf")):
             raise MelotteValueError(f"limits {limits}: the first must be below the second")
         missing = [layer for layer in LAYERS if layer not in weights]
-        if missing or maps_at_once < 1:
+        if missing or (maps_at_once is not None and maps_at_once < 1):
             raise MelotteValueError(
                 f"the perceptual loss needs weights of {', '.join(LAYERS)} and a map or more at "
                 f"once; found {', '.join(weights) or 'none'} and {maps_at_once}"
@@ -141,11 +143,13 @@ class PerceptualLoss(nn.Module):
         return functional.relu(functional.conv2d(state, kernel, bias, padding=1), inplace=True)
 
     def _loss(self, predicted: Tensor, target: Tensor) -> Tensor:
-        parts = zip(
-            predicted.split(self.maps_at_once), target.split(self.maps_at_once), strict=True
-        )
+        size = self._at_once(predicted)
+        parts = zip(predicted.split(size), target.split(size), strict=True)
         found = [self._together(*part) for part in parts]
         return torch.cat(found) if found else predicted.new_zeros(0)
+
+    def _at_once(self, maps: Tensor) -> int:
+        return self.maps_at_once or MAPS_AT_ONCE.get(maps.device.type, MAPS_AT_ONCE["cpu"])
 
     def _together(self, predicted: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
@@ -169,7 +173,7 @@ class _LossWithGradient(torch.autograd.Function):
     def forward(ctx: Any, predicted: Tensor, target: Tensor, loss: PerceptualLoss) -> Tensor:
         gradient = torch.empty_like(predicted)
         values = []
-        size = loss.maps_at_once
+        size = loss._at_once(predicted)
         for first in range(0, len(predicted), size):
             part = slice(first, first + size)
             with torch.enable_grad():
