@@ -54,9 +54,9 @@ def test_the_coarsest_stage_of_the_default_network_has_5_by_5_places():
         stage.register_forward_hook(lambda module, given, made: seen.append(tuple(made.shape[1:])))
     with torch.no_grad():
         built(normal(1, 2, 160, 160), normal(1, 8))
-    down = [(32, 40, 40), (64, 20, 20), (128, 10, 10), (192, 5, 5)]
+    down = [(32, 40, 40), (64, 20, 20), (128, 10, 10), (128, 5, 5)]
     assert seen == [*down, *down[-2::-1]]
-    assert sum(weight.numel() for weight in built.parameters()) == 2_559_108
+    assert sum(weight.numel() for weight in built.parameters()) == 1_890_436
 
 
 def test_maps_of_a_batch_do_not_know_of_each_other_however_they_are_split():

@@ -69,7 +69,7 @@ class MapNetwork(nn.Module):
         n_conditions: int,
         n_features: int = 128,
         n_maps: int = 1,
-        widths: Sequence[int] = (32, 64, 128, 192),
+        widths: Sequence[int] = (32, 64, 128, 128),
         blocks: Sequence[int] = (1, 2, 2, 2),
         likelihood: Likelihood = "gaussian",
         dropout: float = 0.0,
