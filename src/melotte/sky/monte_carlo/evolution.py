@@ -30,9 +30,6 @@ from melotte.sky.remnant_table import remnants_of
 
 Array = NDArray[np.float64]
 
-CORE = 20
-"""Shells whose motion sets the softening."""
-
 FEWEST = 100
 """A cluster of fewer shells is taken as dissolved."""
 
@@ -231,15 +228,14 @@ class ClusterEvolution:
         )
         self.n, self.time, self.step = advance(
             self.shells, self.names, self.n, self.stars, self.companion, self.time, until,
-            1 << 40, settings, self.model.seed, self.step, self.ledger, self.counters,
+            settings, self.model.seed, self.step, self.ledger, self.counters,
             self.energies,
         )  # fmt: skip
         self.time = until
         self.drift += self._energy() - before
 
     def _softening(self) -> float:
-        radial, tangential, mass = self.shells[1:]
-        return float(strong_deflection_radius(radial, tangential, mass, self.n, CORE))
+        return strong_deflection_radius(self.shells, self.n)
 
     def _energy(self) -> float:
         """Energy of all shells and of those that left, less what binaries gave."""

@@ -23,26 +23,28 @@ BOOSTS = boost_table()
 
 @njit(cache=True)
 def encounter(  # pragma: no cover - compiled
-    shells, name, n, stars, companion, found, span, coulomb, binding, moved, ledger
+    shells, name, low, high, stars, companion, found, span, coulomb, binding, moved, ledger
 ):
     """Let pairs of neighbours meet, each with probability span / interval; in place.
+
+    Only shells from ``low``, a multiple of the window, up to ``high`` take part.
 
     Returns
     -------
     array of int64, shape (n_freed, 2)
         Stars set free: the shell beside which each starts, and its name.
     """
-    freed = np.empty((n, 2), dtype=np.int64)
+    freed = np.empty((max(high - low, 1), 2), dtype=np.int64)
     n_freed = 0
     mass = shells[3]
     begin = int(np.random.random() * 2)
     target = -math.log(1.0 - np.random.random())
-    for window in range((n + WINDOW - 1) // WINDOW):
+    for window in range(low // WINDOW, (high + WINDOW - 1) // WINDOW):
         interval = found[3, window]
         chance = min(span / interval, 1.0)
         hazard = -math.log1p(-chance) if chance < 1 else 0.0
         first = window * WINDOW + begin
-        last = min(window * WINDOW + WINDOW, n - 1)
+        last = min(window * WINDOW + WINDOW, high - 1)
         i = first
         while i < last:
             if hazard > 0:
@@ -57,7 +59,7 @@ def encounter(  # pragma: no cover - compiled
                 star, beside = _meet(
                     i,
                     j,
-                    n,
+                    high,
                     shells,
                     name,
                     stars,
@@ -79,7 +81,7 @@ def encounter(  # pragma: no cover - compiled
 
 @njit(cache=True)
 def _meet(  # pragma: no cover - compiled
-    i, j, n, shells, name, stars, companion, found, window, coulomb, binding, moved, ledger
+    i, j, high, shells, name, stars, companion, found, window, coulomb, binding, moved, ledger
 ):
     """What happens between two shells in an interval; a star set free (or -1) and its shell."""
     radial, tangential, mass = shells[1], shells[2], shells[3]
@@ -89,7 +91,7 @@ def _meet(  # pragma: no cover - compiled
     one, two = companion[name[i]] >= 0, companion[name[j]] >= 0
     if not one and not two:
         k = i + 2
-        if binding and k < n and mass[k] > 0 and companion[name[k]] < 0:
+        if binding and k < high and mass[k] > 0 and companion[name[k]] < 0:
             chance = formation_probability(mass[i], mass[j], density, dispersion, interval)
             if np.random.random() < chance:
                 form_binary(

@@ -132,7 +132,6 @@ def move(  # pragma: no cover - compiled
         then[1, new] *= math.sqrt(1 - paid / max(then[1, new] ** 2 * then[3, new], 1e-30))
         carried += paid
     energies[SHORT_ENERGY] += 0.5 * carried
-    return total
 
 
 @njit(cache=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from melotte.sky.monte_carlo.units import GRAVITY
 
@@ -89,13 +90,26 @@ def total_energy(shells, n, softening):  # pragma: no cover - compiled
     return kinetic, binding
 
 
-@njit(cache=True)
-def strong_deflection_radius(radial, tangential, mass, n, stars):  # pragma: no cover - compiled
-    """G m / sigma^2 of the innermost stars, weighted by mass, pc."""
-    count = min(n, stars)
-    total, squares, motion = 0.0, 0.0, 0.0
-    for i in range(count):
-        total += mass[i]
-        squares += mass[i] * mass[i]
-        motion += mass[i] * (radial[i] ** 2 + tangential[i] ** 2)
-    return GRAVITY * squares / max(motion / 3, 1e-12)
+def strong_deflection_radius(
+    shells: NDArray[np.float64], n: int, heavy: int = 20, typical: int = 100
+) -> float:
+    """Radius at which stars of the core deflect each other by a right angle, G m / sigma^2.
+
+    Parameters
+    ----------
+    shells : array, shape (4, capacity)
+    n : int
+    heavy : int
+        The mass is the mean of as many innermost shells, weighted by mass.
+    typical : int
+        The dispersion follows from the median speed of as many, which few fast stars do not move.
+
+    Returns
+    -------
+    float, pc
+    """
+    radial, tangential = shells[1, : min(n, typical)], shells[2, : min(n, typical)]
+    mass = shells[3, : min(n, heavy)]
+    # The median of a Maxwellian's v^2 is 2.366 times the square of its dispersion.
+    square = float(np.median(radial**2 + tangential**2)) / 2.366
+    return GRAVITY * float((mass**2).sum() / mass.sum()) / max(square, 1e-12)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from melotte.sky.monte_carlo.blocks import block_of, continue_intervals, gather, intervals_of, join
 from melotte.sky.monte_carlo.local_conditions import WINDOW, local_conditions
 from melotte.sky.monte_carlo.meetings import encounter
 from melotte.sky.monte_carlo.moves import move
-from melotte.sky.monte_carlo.potential import potential_of_shells
+from melotte.sky.monte_carlo.potential import potential_of_shells, shell_below
 from melotte.sky.monte_carlo.units import GRAVITY
 
 STEPS, ESCAPED = 0, 4
@@ -27,7 +28,6 @@ def advance(  # pragma: no cover - compiled
     companion,
     time,
     until,
-    most_steps,
     settings,
     seed,
     step,
@@ -35,7 +35,10 @@ def advance(  # pragma: no cover - compiled
     counters,
     energies,
 ):
-    """Advance a cluster by steps until a time; in place.
+    """Advance a cluster until a time; in place.
+
+    Stars far out move rarely. Where that saves time they are let meet and move once for many
+    steps of the inner ones, during which they stand still as few, thick shells.
 
     Parameters
     ----------
@@ -49,7 +52,6 @@ def advance(  # pragma: no cover - compiled
         Mass (Msun), semi-major axis (AU) and eccentricity of the binary whose first star it is.
     companion : array of int64, shape (n_stars,)
     time, until : float, Myr
-    most_steps : int
     settings : array of float64
         Mean sin^2(beta/2) of an interval, Coulomb logarithm, longest interval (Myr), energy of
         escape ((km/s)^2), 1 where binaries form, else 0, softening (pc).
@@ -66,65 +68,201 @@ def advance(  # pragma: no cover - compiled
     capacity = len(name)
     now, then = shells, np.empty_like(shells)
     named, then_named = name, np.empty_like(name)
+    inner, inner_then = np.empty_like(shells), np.empty_like(shells)
+    inner_named, inner_then_named = np.empty_like(name), np.empty_like(name)
     potential, later = np.empty(capacity), np.empty(capacity)
     found = np.empty((4, capacity // WINDOW + 2))
+    inside_found = np.empty((4, capacity // WINDOW + 2))
     moved = np.empty(capacity, dtype=np.bool_)
-    softening = settings[5]
-    total = potential_of_shells(now[0], now[3], n, softening, potential)
-    taken = 0
-    while time < until and n > 2 and taken < most_steps:
-        np.random.seed((seed * 1_000_003 + step) % 4_294_967_296)
-        taken += 1
-        step += 1
-        local_conditions(
-            now[0], now[1], now[2], now[3], n, WINDOW, settings[0], settings[1], settings[2], found
-        )
+    swapped = False
+    while time < until and n > 2:
+        _conditions(now, n, settings, found)
         span = min(found[3, 0], until - time)
-        moved[:n] = False
-        freed = encounter(
+        parts, edge = block_of(found, n, span, until - time)
+        step += 1
+        np.random.seed((seed * 1_000_003 + step) % 4_294_967_296)
+        if parts == 1:
+            n = one_step(
+                now,
+                named,
+                n,
+                0,
+                n,
+                span,
+                found,
+                stars,
+                companion,
+                settings,
+                moved,
+                potential,
+                later,
+                then,
+                then_named,
+                ledger,
+                counters,
+                energies,
+            )
+            now, then = then, now
+            named, then_named = then_named, named
+            swapped = not swapped
+            time += span
+            continue
+        block = parts * span
+        radius = now[0, edge]
+        table = intervals_of(now[0], n, found)
+        n = one_step(
             now,
             named,
             n,
+            edge,
+            n,
+            block,
+            found,
             stars,
             companion,
-            found,
-            span,
-            settings[1],
-            settings[4] > 0,
+            settings,
             moved,
-            ledger,
-        )
-        escaped = _escape(now, n, moved, softening, potential, settings[3], counters, energies)
-        if escaped or len(freed) or _any_empty(now[3], n):
-            n = _rebuilt(now, named, n, stars, moved, freed, then, then_named, later)
-            if n < 3:
-                break
-            total = potential_of_shells(now[0], now[3], n, softening, potential)
-        total = move(
-            now,
-            named,
-            n,
-            moved,
-            softening,
             potential,
-            total,
-            found[3],
+            later,
             then,
             then_named,
-            later,
+            ledger,
             counters,
             energies,
         )
         now, then = then, now
         named, then_named = then_named, named
-        potential, later = later, potential
-        counters[STEPS] += 1
-        time += span
-    if taken % 2 and n >= 3:
-        # The caller's arrays are the spare ones now.
-        then[:, :n] = now[:, :n]
-        then_named[:n] = named[:n]
+        swapped = not swapped
+        if n < 3:
+            break
+        first = shell_below(radius, now[0], n) + 1
+        count = gather(now, named, n, first, inner, inner_named)
+        spent = 0.0
+        while spent < block and count > 2:
+            inside = shell_below(radius, inner[0], count) + 1
+            if inside < 3:
+                break
+            _conditions(inner, inside, settings, inside_found)
+            continue_intervals(inner[0], inside, count, table, spent, inside_found[3])
+            part = min(inside_found[3, 0], block - spent)
+            step += 1
+            np.random.seed((seed * 1_000_003 + step) % 4_294_967_296)
+            count = one_step(
+                inner,
+                inner_named,
+                count,
+                0,
+                inside,
+                part,
+                inside_found,
+                stars,
+                companion,
+                settings,
+                moved,
+                potential,
+                later,
+                inner_then,
+                inner_then_named,
+                ledger,
+                counters,
+                energies,
+            )
+            inner, inner_then = inner_then, inner
+            inner_named, inner_then_named = inner_then_named, inner_named
+            spent += part
+        n = join(now, named, n, first, inner, inner_named, count, then, then_named)
+        now, then = then, now
+        named, then_named = then_named, named
+        swapped = not swapped
+        time += block
+    if swapped:
+        shells[:, :n] = now[:, :n]
+        name[:n] = named[:n]
     return n, time, step
+
+
+@njit(cache=True)
+def one_step(  # pragma: no cover - compiled
+    now,
+    named,
+    n,
+    low,
+    high,
+    span,
+    found,
+    stars,
+    companion,
+    settings,
+    moved,
+    potential,
+    later,
+    then,
+    then_named,
+    ledger,
+    counters,
+    energies,
+):
+    """Let shells ``low`` to ``high`` meet, escape and move; the outcome is in ``then``.
+
+    Returns
+    -------
+    int
+        Shells that are left.
+    """
+    softening = settings[5]
+    total = potential_of_shells(now[0], now[3], n, softening, potential)
+    moved[:n] = False
+    freed = encounter(
+        now,
+        named,
+        low,
+        high,
+        stars,
+        companion,
+        found,
+        span,
+        settings[1],
+        settings[4] > 0,
+        moved,
+        ledger,
+    )
+    escaped = _escape(now, n, moved, softening, potential, settings[3], counters, energies)
+    if escaped or len(freed) or _any_empty(now[3], n):
+        n = _rebuilt(now, named, n, stars, moved, freed, then, then_named, later)
+        total = potential_of_shells(now[0], now[3], n, softening, potential)
+    move(
+        now,
+        named,
+        n,
+        moved,
+        softening,
+        potential,
+        total,
+        found[3],
+        then,
+        then_named,
+        later,
+        counters,
+        energies,
+    )
+    counters[STEPS] += 1
+    return n
+
+
+@njit(cache=True)
+def _conditions(shells, n, settings, found):  # pragma: no cover - compiled
+    local_conditions(
+        shells[0],
+        shells[1],
+        shells[2],
+        shells[3],
+        n,
+        WINDOW,
+        settings[0],
+        settings[1],
+        settings[2],
+        found,
+    )
 
 
 @njit(cache=True)
