@@ -30,6 +30,9 @@ REACH = 2.0
 HEAT, FORMED, ENCOUNTERS, EXCHANGES, IONISED, PAIRS_OF_BINARIES = range(6)
 """What the ledger holds: energy given to the cluster, Msun (km/s)^2, and numbers of events."""
 
+EVENTS = slice(1, 6)
+"""Numbers of events in the ledger."""
+
 
 @njit(cache=True)
 def binding_energy(first, second, semi_major):  # pragma: no cover - compiled

@@ -12,6 +12,9 @@ from melotte.sky.monte_carlo.units import GRAVITY, PC_PER_MYR
 WINDOW = 20
 """Shells a window."""
 
+_USUAL = 4.0
+"""Stars of more than as many mean masses count as of that mass for the usual star."""
+
 
 @njit(cache=True)
 def local_conditions(  # pragma: no cover - compiled
@@ -19,8 +22,9 @@ def local_conditions(  # pragma: no cover - compiled
 ):
     """Fill in the conditions in every window of consecutive shells; returns their number.
 
-    The interval is that in which a pair's mean sin^2(beta/2), by Hénon's encounter, reaches
-    ``deflection``; it is made not to fall outwards.
+    The interval is that in which the mean sin^2(beta/2) of a pair of usual stars, by Hénon's
+    encounter, reaches ``deflection``, or, where that is shorter, in which the heaviest star slows
+    down by twice that share; it is made not to fall outwards.
 
     Parameters
     ----------
@@ -35,7 +39,7 @@ def local_conditions(  # pragma: no cover - compiled
         No interval is longer.
     found : array, shape (4, >= n_windows)
         Changed in place: number density (pc^-3), one-dimensional velocity dispersion weighted by
-        mass (km/s), mean mass (Msun), interval (Myr).
+        mass (km/s), mean mass of usual stars (Msun), interval (Myr).
     """
     n_windows = (n + window - 1) // window
     for k in range(n_windows):
@@ -43,11 +47,9 @@ def local_conditions(  # pragma: no cover - compiled
         low = max(0, start - window // 2)
         high = min(n - 1, start + window + window // 2)
         sums = 0.0
-        squares = 0.0
         motion = 0.0
         for i in range(low, high + 1):
             sums += mass[i]
-            squares += mass[i] * mass[i]
             motion += mass[i] * (radial[i] * radial[i] + tangential[i] * tangential[i])
         count = high - low + 1
         inner = radius[low] if low > 0 else 0.0
@@ -55,15 +57,21 @@ def local_conditions(  # pragma: no cover - compiled
         # Shells on the faces of the volume count half.
         between = count - 1.0 if low > 0 else count - 0.5
         mean = sums / count
+        # A few black holes among stars must not set everybody's pace.
+        heaviest = 0.0
+        usual = 0.0
+        squares = 0.0
+        for i in range(low, high + 1):
+            light = min(mass[i], _USUAL * mean)
+            usual += light / count
+            squares += light * light / count
+            heaviest = max(heaviest, mass[i])
+        together = 2 * squares + 2 * usual * usual
+        together = max(together, (heaviest + usual) ** 2 * usual / heaviest)
         found[0, k] = between / max(volume, 1e-30)
         found[1, k] = math.sqrt(max(motion / (3 * sums), 1e-12))
-        found[2, k] = mean
-        rate = relaxation_rate(
-            2 * squares / count + 2 * mean * mean,
-            found[0, k],
-            math.sqrt(6.0) * found[1, k],
-            coulomb,
-        )
+        found[2, k] = usual
+        rate = relaxation_rate(together, found[0, k], math.sqrt(6.0) * found[1, k], coulomb)
         found[3, k] = min(deflection / max(rate, 1e-30), longest)
     for k in range(n_windows - 2, -1, -1):
         found[3, k] = min(found[3, k], found[3, k + 1])

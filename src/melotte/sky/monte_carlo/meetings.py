@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from melotte.sky.monte_carlo.binaries import (
+    EVENTS,
     REACH,
     encounter_probability,
     form_binary,
@@ -16,9 +17,15 @@ from melotte.sky.monte_carlo.binaries import (
     meet_single,
 )
 from melotte.sky.monte_carlo.encounters import boost_table, deflect
-from melotte.sky.monte_carlo.local_conditions import WINDOW
+from melotte.sky.monte_carlo.local_conditions import WINDOW, relaxation_rate
 
 BOOSTS = boost_table()
+
+STRONGEST = 1.0
+"""Largest S, at a relative speed of one dispersion, that one encounter stands for."""
+
+MOST_PARTNERS = 400
+"""Of a heavy star in an interval."""
 
 
 @njit(cache=True)
@@ -59,6 +66,7 @@ def encounter(  # pragma: no cover - compiled
                 star, beside = _meet(
                     i,
                     j,
+                    low,
                     high,
                     shells,
                     name,
@@ -81,23 +89,107 @@ def encounter(  # pragma: no cover - compiled
 
 @njit(cache=True)
 def _meet(  # pragma: no cover - compiled
-    i, j, high, shells, name, stars, companion, found, window, coulomb, binding, moved, ledger
+    i, j, low, high, shells, name, stars, companion, found, window, coulomb, binding, moved, ledger
 ):
     """What happens between two shells in an interval; a star set free (or -1) and its shell."""
     radial, tangential, mass = shells[1], shells[2], shells[3]
     density, dispersion, interval = found[0, window], found[1, window], found[3, window]
     moved[i] = True
     moved[j] = True
+    k = i + 2
+    single = companion[name[i]] < 0 and companion[name[j]] < 0
+    if binding and single and k < high and mass[k] > 0 and companion[name[k]] < 0:
+        chance = formation_probability(mass[i], mass[j], density, dispersion, interval)
+        if np.random.random() < chance:
+            form_binary(
+                i,
+                j,
+                k,
+                radial,
+                tangential,
+                mass,
+                name,
+                stars[0],
+                companion,
+                stars[1],
+                stars[2],
+                dispersion,
+                ledger,
+            )
+            moved[k] = True
+            return -1, i
+    parts = _partners(mass[i], found, window, coulomb)
+    others = _partners(mass[j], found, window, coulomb)
+    if parts == 1 and others == 1:
+        return _pass(i, j, 1, shells, name, stars, companion, found, window, coulomb, moved, ledger)
+    # A heavy star meets as many of its neighbours as it takes to exchange what it should with
+    # each; they stay where they are.
+    for heavy, count in ((i, parts), (j, others)):
+        if count == 1:
+            continue
+        met = 0
+        offset = 1
+        while met < count and offset <= 2 * count:
+            reach = (offset + 1) // 2
+            other = heavy + reach if offset % 2 else heavy - reach
+            offset += 1
+            if other < low or other >= high or mass[other] <= 0 or mass[heavy] <= 0:
+                continue
+            met += 1
+            before = ledger[EVENTS].sum()
+            star, beside = _pass(
+                heavy,
+                other,
+                count,
+                shells,
+                name,
+                stars,
+                companion,
+                found,
+                window,
+                coulomb,
+                moved,
+                ledger,
+            )
+            if ledger[EVENTS].sum() > before:
+                moved[other] = True
+                return star, beside
+    return -1, i
+
+
+@njit(cache=True)
+def _partners(mass, found, window, coulomb):  # pragma: no cover - compiled
+    """How many stars one of this mass should meet in an interval, none of them too strongly."""
+    total = mass + found[2, window]
+    scale = math.sqrt(2.0) * found[1, window]
+    strength = relaxation_rate(total * total, found[0, window], scale, coulomb) * found[3, window]
+    if strength <= STRONGEST:
+        return 1
+    return min(int(2 * strength / STRONGEST) + 1, MOST_PARTNERS)
+
+
+@njit(cache=True)
+def _pass(  # pragma: no cover - compiled
+    i, j, parts, shells, name, stars, companion, found, window, coulomb, moved, ledger
+):
+    """One passage worth a part of an interval: a binary's close encounter, or a deflection."""
+    radial, tangential, mass = shells[1], shells[2], shells[3]
+    density, dispersion = found[0, window], found[1, window]
+    interval = found[3, window] / parts
     one, two = companion[name[i]] >= 0, companion[name[j]] >= 0
-    if not one and not two:
-        k = i + 2
-        if binding and k < high and mass[k] > 0 and companion[name[k]] < 0:
-            chance = formation_probability(mass[i], mass[j], density, dispersion, interval)
-            if np.random.random() < chance:
-                form_binary(
+    if one or two:
+        speed = math.sqrt((radial[i] - radial[j]) ** 2 + tangential[i] ** 2 + tangential[j] ** 2)
+        reach = 0.0
+        if one:
+            reach += REACH * stars[1, name[i]] * (1 + stars[2, name[i]])
+        if two:
+            reach += REACH * stars[1, name[j]] * (1 + stars[2, name[j]])
+        number = encounter_probability(mass[i] + mass[j], reach, density, speed, interval)
+        if np.random.random() < number:
+            if one and two:
+                return meet_binary(
                     i,
                     j,
-                    k,
                     radial,
                     tangential,
                     mass,
@@ -106,40 +198,22 @@ def _meet(  # pragma: no cover - compiled
                     companion,
                     stars[1],
                     stars[2],
-                    dispersion,
                     ledger,
                 )
-                moved[k] = True
-                return -1, i
-        deflect(radial, tangential, mass, i, j, density, dispersion, coulomb, interval, BOOSTS)
-        return -1, i
-    speed = math.sqrt((radial[i] - radial[j]) ** 2 + tangential[i] ** 2 + tangential[j] ** 2)
-    reach = 0.0
-    if one:
-        reach += REACH * stars[1, name[i]] * (1 + stars[2, name[i]])
-    if two:
-        reach += REACH * stars[1, name[j]] * (1 + stars[2, name[j]])
-    number = encounter_probability(mass[i] + mass[j], reach, density, speed, interval)
-    if np.random.random() >= number:
-        deflect(radial, tangential, mass, i, j, density, dispersion, coulomb, interval, BOOSTS)
-        return -1, i
-    if one and two:
-        return meet_binary(
-            i, j, radial, tangential, mass, name, stars[0], companion, stars[1], stars[2], ledger
-        )
-    if two:
-        i, j = j, i
-    return meet_single(
-        i,
-        j,
-        number,
-        radial,
-        tangential,
-        mass,
-        name,
-        stars[0],
-        companion,
-        stars[1],
-        stars[2],
-        ledger,
-    )
+            binary, intruder = (i, j) if one else (j, i)
+            return meet_single(
+                binary,
+                intruder,
+                number,
+                radial,
+                tangential,
+                mass,
+                name,
+                stars[0],
+                companion,
+                stars[1],
+                stars[2],
+                ledger,
+            )
+    deflect(radial, tangential, mass, i, j, density, dispersion, coulomb, interval, BOOSTS)
+    return -1, i
