@@ -26,6 +26,8 @@ from melotte.sky.monte_carlo.local_conditions import (
     relaxation_rate,
     room_for_windows,
 )
+from melotte.sky.monte_carlo.meetings import encounter
+from melotte.sky.monte_carlo.steps import one_step
 from melotte.sky.monte_carlo.units import GRAVITY, PC_PER_AU, PC_PER_MYR
 
 
@@ -207,6 +209,56 @@ def test_of_two_binaries_the_softer_breaks():
     state["radial"][3], state["tangential"][3] = state["radial"][2], state["tangential"][2]
     assert motion(state) + internal(state) == pytest.approx(before)
     assert ledger[PAIRS_OF_BINARIES] == 1
+
+
+def sphere(n, mass):
+    """Shells of a uniform sphere of 1 pc."""
+    generator = np.random.default_rng(8)
+    velocity = generator.normal(0, 5.0, (3, n))
+    radius = np.sort(generator.random(n) ** (1 / 3))
+    return np.stack([radius, velocity[0], np.hypot(velocity[1], velocity[2]), np.full(n, mass)])
+
+
+@pytest.mark.parametrize(("span", "least", "most"), [
+    (1e-25, 0, 0), (0.1, 0.07, 0.13), (1.0, 0.99, 1.0)
+])  # fmt: skip
+def test_pairs_meet_as_often_as_their_span_says(span, least, most):
+    n = 2000
+    found = room_for_windows(n, 20)
+    found[:] = np.array([1000.0, 5.0, 0.5, 1.0])[:, None]
+    moved = np.zeros(n, dtype=bool)
+    stars = np.zeros((3, n))
+    stars[0] = 0.5
+    _seed(3)
+    encounter(
+        sphere(n, 0.5), np.arange(n), 0, n, stars, np.full(n, -1), found, span, 7.0, False, moved,
+        np.zeros(6),
+    )  # fmt: skip
+    assert least <= moved.mean() <= most
+
+
+def test_stars_set_free_find_the_intervals_of_new_windows():
+    n, room = 40, 80
+    stars, companion = np.zeros((3, room)), np.full(room, -1)
+    stars[0] = 0.5
+    # All are soft binaries of a hundred thousand AU.
+    stars[1, :n] = 1e5
+    companion[:n] = np.arange(n, room)
+    shells, later = np.zeros((4, room)), np.zeros((4, room))
+    shells[:, :n] = sphere(n, 1.0)
+    found = np.full((4, room // 20 + 2), np.nan)
+    found[:, :2] = np.array([1e4, 5.0, 1.0, 1.0])[:, None]
+    name = np.arange(room)
+    _seed(2)
+    kept = one_step(
+        shells, name, n, 0, n, 1.0, found, stars, companion,
+        np.array([0.1, 7.0, 1.0, 1e6, 1.0, 1e-4]), np.zeros(room, dtype=bool), np.zeros(room),
+        np.zeros(room), later, np.zeros_like(name), np.zeros(6), np.zeros(5, dtype=np.int64),
+        np.zeros(2),
+    )  # fmt: skip
+    assert kept > n
+    assert found[3, 2] == 1.0
+    assert np.isfinite(later[:, :kept]).all()
 
 
 def test_rates_are_those_of_the_literature():

@@ -55,11 +55,12 @@ def encounter(  # pragma: no cover - compiled
         i = first
         while i < last:
             if hazard > 0:
-                skipped = int(target / hazard)
-                if i + 2 * skipped >= last:
-                    target -= hazard * ((last - i + 1) // 2)
+                # Before any division: for the shortest spans the quotient exceeds every integer.
+                remaining = (last - i + 1) // 2
+                if target >= hazard * remaining:
+                    target -= hazard * remaining
                     break
-                i += 2 * skipped
+                i += 2 * min(int(target / hazard), remaining - 1)
                 target = -math.log(1.0 - np.random.random())
             j = i + 1
             if mass[i] > 0 and mass[j] > 0:

@@ -228,7 +228,11 @@ def one_step(  # pragma: no cover - compiled
     )
     escaped = _escape(now, n, moved, softening, potential, settings[3], counters, energies)
     if escaped or len(freed) or _any_empty(now[3], n):
+        known = (n + WINDOW - 1) // WINDOW
         n = _rebuilt(now, named, n, stars, moved, freed, then, then_named, later)
+        # Stars set free may begin windows of which nothing is known yet.
+        for window in range(known, (n + WINDOW - 1) // WINDOW):
+            found[3, window] = found[3, known - 1]
         total = potential_of_shells(now[0], now[3], n, softening, potential)
     move(
         now,
