@@ -315,11 +315,27 @@ class ClusterEvolution:
         held = self.held_stars()
         born = held & (kind >= 10) & (self.kind < 10)
         changed = held & ~self.merged
+        before = self.stars[0].copy()
         self.stars[0, changed] = mass[changed]
         self.kind[changed] = kind[changed]
+        exploded = born & (kind >= 13)
+        self._widen(before, exploded)
         generator = self._generator(-1 - self.events)
-        kick(self, np.nonzero(born & (self._kicks > 0))[0], self._kicks, generator)
+        stars = np.nonzero(exploded | (born & (self._kicks > 0)))[0]
+        kick(self, stars, self._kicks, generator, before)
         self._weigh()
+
+    def _widen(self, before: Array, exploded: NDArray[np.bool_]) -> None:
+        """Orbits of binaries that lost mass slowly: the axis times the mass stays."""
+        first = self.names[: self.n]
+        first = first[self.companion[first] >= 0]
+        second = self.companion[first]
+        slow = ~(exploded[first] | exploded[second])
+        first, second = first[slow], second[slow]
+        mass = self.stars[0, first] + self.stars[0, second]
+        whole = mass > 0
+        factor = (before[first] + before[second])[whole] / mass[whole]
+        self.stars[1, first[whole]] *= factor
 
     def held_stars(self) -> NDArray[np.bool_]:
         """Which stars are in the cluster, shape (n_stars,)."""
@@ -331,7 +347,12 @@ class ClusterEvolution:
         return held
 
     def _weigh(self) -> None:
-        """Shells' masses from their stars'; empty shells go."""
+        """Shells' masses from their stars'; empty shells go, and stars of which nothing is left."""
+        first = self.names[: self.n]
+        second = self.companion[first]
+        broken = (second >= 0) & ((self.stars[0, first] <= 0) | (self.stars[0, second] <= 0))
+        self.companion[first[broken]] = -1
+        self.names[: self.n] = np.where(broken & (self.stars[0, first] <= 0), second, first)
         first = self.names[: self.n]
         second = self.companion[first]
         mass = self.stars[0, first] + np.where(second >= 0, self.stars[0, second], 0.0)

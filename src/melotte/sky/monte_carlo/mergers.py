@@ -15,6 +15,10 @@ RADIATED = 0.05
 """Share of the mass that a merger of equal black holes without spin radiates."""
 
 
+HEAVIEST_NEUTRON_STAR = 3.0
+"""Msun, as in the table of remnants; what is heavier after a merger is a black hole."""
+
+
 def inspiral_time(first: float, second: float, semi_major: float, eccentricity: float) -> float:
     """Time until two point masses merge, Myr.
 
@@ -49,7 +53,11 @@ def recoil_speed(first: float, second: float) -> float:
 def merge_inspiralling(
     cluster: ClusterEvolution, span: float, generator: np.random.Generator
 ) -> None:
-    """Merge pairs of compact remnants that would within a time (Myr), in place."""
+    """Merge pairs of compact remnants that would within a time (Myr), in place.
+
+    The orbits of the others shrink by as much as brings them nearer to their merger by that time;
+    their eccentricity stays.
+    """
     for shell in np.nonzero(cluster.companion[cluster.names[: cluster.n]] >= 0)[0].tolist():
         primary = int(cluster.names[shell])
         second = int(cluster.companion[primary])
@@ -57,13 +65,16 @@ def merge_inspiralling(
             continue
         one, two = float(cluster.stars[0, primary]), float(cluster.stars[0, second])
         axis, eccentricity = cluster.stars[1, primary], cluster.stars[2, primary]
-        if inspiral_time(one, two, float(axis), float(eccentricity)) > span:
+        left = inspiral_time(one, two, float(axis), float(eccentricity))
+        if left > span:
+            cluster.stars[1, primary] = axis * (1 - max(span, 0.0) / left) ** 0.25
             continue
         symmetric = one * two / (one + two) ** 2
         cluster.stars[0, primary] = (one + two) * (1 - RADIATED * 16 * symmetric**2)
         cluster.stars[0, second] = 0.0
         cluster.companion[primary] = -1
-        cluster.kind[primary] = max(cluster.kind[primary], cluster.kind[second])
+        heavy = cluster.stars[0, primary] > HEAVIEST_NEUTRON_STAR
+        cluster.kind[primary] = 14 if heavy else 13
         cluster.merged[primary] = True
         cluster.shells[3, shell] = cluster.stars[0, primary]
         direction = generator.normal(size=3)

@@ -24,17 +24,22 @@ def kick(
     stars: NDArray[np.int64],
     speeds: Array,
     generator: np.random.Generator,
+    before: Array | None = None,
 ) -> None:
     """Kick remnants at birth, in place.
 
     Parameters
     ----------
     cluster : ClusterEvolution
+        With the masses after the explosions.
     stars : array of int64, shape (n_kicked,)
         Names of stars that the cluster holds.
     speeds : array, shape (n_stars,), km/s
-        By name; inf takes a star out of the cluster.
+        By name; inf takes a star out of the cluster. Remnants of speed 0 in binaries count too:
+        their orbits widen or break as the explosion takes mass away.
     generator : numpy Generator
+    before : array, shape (n_stars,), Msun, optional
+        Masses before the explosions; as they are now where not given.
 
     References
     ----------
@@ -42,6 +47,8 @@ def kick(
     """
     if not len(stars):
         return
+    if before is None:
+        before = cluster.stars[0].copy()
     shell_of = {int(name): i for i, name in enumerate(cluster.names[: cluster.n])}
     primary_of = {
         int(cluster.companion[name]): int(name)
@@ -60,10 +67,9 @@ def kick(
             else:
                 cluster.push(shell, push)
             continue
-        pair = cluster.stars[0, [primary, int(cluster.companion[primary])]]
-        share = cluster.stars[0, star] / pair.sum()
-        if _survives(cluster, primary, push, generator):
-            cluster.push(shell, push * share)
+        centre = _survives(cluster, primary, star, push, before, generator)
+        if centre is not None:
+            cluster.push(shell, centre)
             continue
         other = int(cluster.companion[primary]) if star == primary else primary
         cluster.companion[primary] = -1
@@ -76,23 +82,33 @@ def kick(
 
 
 def _survives(
-    cluster: ClusterEvolution, primary: int, push: Array, generator: np.random.Generator
-) -> bool:
-    """Whether a binary outlives a kick of one of its stars; its orbit changes if so.
+    cluster: ClusterEvolution,
+    primary: int,
+    star: int,
+    push: Array,
+    before: Array,
+    generator: np.random.Generator,
+) -> Array | None:
+    """What a binary's centre gains in speed if it outlives a kick; its orbit changes then.
 
-    The explosion comes at the mean distance. Masses are those after it.
+    The explosion comes at the mean distance.
     """
-    total = float(cluster.stars[0, [primary, cluster.companion[primary]]].sum())
+    pair = [primary, int(cluster.companion[primary])]
+    other = pair[1] if star == primary else pair[0]
+    total, was = float(cluster.stars[0, pair].sum()), float(before[pair].sum())
     axis = float(cluster.stars[1, primary]) * PC_PER_AU
     distance = axis * (1 + 0.5 * float(cluster.stars[2, primary]) ** 2)
-    orbital = math.sqrt(GRAVITY * total * max(2 / distance - 1 / axis, 0.0))
-    relative = _isotropic(generator) * orbital + push
+    speed = math.sqrt(GRAVITY * was * max(2 / distance - 1 / axis, 0.0))
+    orbital = _isotropic(generator) * speed
+    relative = orbital + push
     energy = 0.5 * float(relative @ relative) - GRAVITY * total / distance
     if energy >= 0:
-        return False
+        return None
     cluster.stars[1, primary] = -GRAVITY * total / (2 * energy) / PC_PER_AU
     cluster.stars[2, primary] = math.sqrt(generator.random())
-    return True
+    # The star moved at this share of the orbit's speed when it lost mass.
+    lost = float(before[star] - cluster.stars[0, star]) / total
+    return push * float(cluster.stars[0, star]) / total - orbital * lost * before[other] / was
 
 
 def _isotropic(generator: np.random.Generator) -> Array:
