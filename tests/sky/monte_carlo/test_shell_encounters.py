@@ -237,6 +237,39 @@ def test_pairs_meet_as_often_as_their_span_says(span, least, most):
     assert least <= moved.mean() <= most
 
 
+def heating(strength, repeats):
+    """By how much cold black holes among hot ones gain speed squared in a unit of time."""
+    n, heavy, light, dispersion = 2000, 20.0, 0.1, 5.0
+    scale = np.sqrt(2) * dispersion
+    interval = strength / relaxation_rate((heavy + light) ** 2, 60.0, scale, 7.0)
+    found = room_for_windows(n, 20)
+    found[:] = np.array([60.0, dispersion, light, interval])[:, None]
+    gains = []
+    for seed in range(repeats):
+        generator = np.random.default_rng(seed)
+        shells = sphere(n, light)
+        holes = generator.permutation(n)[:100]
+        cold = holes[:50]
+        velocity = generator.normal(0, dispersion, (3, n))
+        velocity[:, cold] *= 0.5
+        shells[1], shells[2] = velocity[0], np.hypot(velocity[1], velocity[2])
+        shells[3, holes] = heavy
+        stars = np.zeros((3, n))
+        stars[0] = shells[3]
+        before = (shells[1:3, cold] ** 2).sum()
+        encounter(
+            shells, np.arange(n), 0, n, stars, np.full(n, -1), found, 1e9, 7.0, False,
+            np.zeros(n, dtype=bool), np.zeros(6),
+        )  # fmt: skip
+        gains.append(((shells[1:3, cold] ** 2).sum() - before) / interval)
+    return np.mean(gains)
+
+
+def test_black_holes_relax_each_other_at_the_same_rate_in_long_intervals():
+    # Each of them meets four neighbours in the long interval and one in the short one.
+    assert heating(1.5, 700) == pytest.approx(heating(0.25, 2000), rel=0.35)
+
+
 def test_stars_set_free_find_the_intervals_of_new_windows():
     n, room = 40, 80
     stars, companion = np.zeros((3, room)), np.full(room, -1)

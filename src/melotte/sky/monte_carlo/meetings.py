@@ -137,6 +137,9 @@ def _meet(  # pragma: no cover - compiled
             if other < low or other >= high or mass[other] <= 0 or mass[heavy] <= 0:
                 continue
             met += 1
+            if other < heavy and _partners(mass[other], found, window, coulomb) > 1:
+                # Two heavy stars meet at the turn of the inner one; at both they would meet twice.
+                continue
             before = ledger[EVENTS].sum()
             star, beside = _pass(
                 heavy,
