@@ -27,6 +27,7 @@ from melotte.sky.monte_carlo.local_conditions import (
     room_for_windows,
 )
 from melotte.sky.monte_carlo.meetings import encounter
+from melotte.sky.monte_carlo.potential import total_energy
 from melotte.sky.monte_carlo.steps import one_step
 from melotte.sky.monte_carlo.units import GRAVITY, PC_PER_AU, PC_PER_MYR
 
@@ -270,7 +271,8 @@ def test_black_holes_relax_each_other_at_the_same_rate_in_long_intervals():
     assert heating(1.5, 700) == pytest.approx(heating(0.25, 2000), rel=0.35)
 
 
-def test_stars_set_free_find_the_intervals_of_new_windows():
+def step_of_wide_binaries():
+    """Forty shells of soft binaries before and after a step: energies, intervals, shells, heat."""
     n, room = 40, 80
     stars, companion = np.zeros((3, room)), np.full(room, -1)
     stars[0] = 0.5
@@ -281,17 +283,29 @@ def test_stars_set_free_find_the_intervals_of_new_windows():
     shells[:, :n] = sphere(n, 1.0)
     found = np.full((4, room // 20 + 2), np.nan)
     found[:, :2] = np.array([1e4, 5.0, 1.0, 1.0])[:, None]
-    name = np.arange(room)
+    name, ledger = np.arange(room), np.zeros(6)
+    before = sum(total_energy(shells, n, 1e-4))
     _seed(2)
     kept = one_step(
         shells, name, n, 0, n, 1.0, found, stars, companion,
         np.array([0.1, 7.0, 1.0, 1e6, 1.0, 1e-4]), np.zeros(room, dtype=bool), np.zeros(room),
-        np.zeros(room), later, np.zeros_like(name), np.zeros(6), np.zeros(5, dtype=np.int64),
+        np.zeros(room), later, np.zeros_like(name), ledger, np.zeros(5, dtype=np.int64),
         np.zeros(2),
     )  # fmt: skip
-    assert kept > n
-    assert found[3, 2] == 1.0
-    assert np.isfinite(later[:, :kept]).all()
+    return before, sum(total_energy(later, kept, 1e-4)), found[3], kept, ledger
+
+
+def test_stars_set_free_find_the_intervals_of_new_windows():
+    _, _, interval, kept, _ = step_of_wide_binaries()
+    assert 40 < kept <= 60
+    assert interval[2] == 1.0
+
+
+def test_stars_set_free_keep_the_energy():
+    before, after, _, kept, ledger = step_of_wide_binaries()
+    assert kept > 45
+    # Less than 1 %: two stars of a former binary attract each other as shells do.
+    assert after - before - ledger[HEAT] == pytest.approx(0, abs=0.01 * abs(before))
 
 
 def test_rates_are_those_of_the_literature():

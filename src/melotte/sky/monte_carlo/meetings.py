@@ -38,10 +38,11 @@ def encounter(  # pragma: no cover - compiled
 
     Returns
     -------
-    array of int64, shape (n_freed, 2)
-        Stars set free: the shell beside which each starts, and its name.
+    array of float64, shape (n_freed, 4)
+        Stars set free: the shell beside which each starts, its name, its radial and its tangential
+        velocity (km/s); the shell may meet others after the star has left it.
     """
-    freed = np.empty((max(high - low, 1), 2), dtype=np.int64)
+    freed = np.empty((max(high - low, 1), 4))
     n_freed = 0
     mass = shells[3]
     begin = int(np.random.random() * 2)
@@ -83,6 +84,8 @@ def encounter(  # pragma: no cover - compiled
                 if star >= 0:
                     freed[n_freed, 0] = beside
                     freed[n_freed, 1] = star
+                    freed[n_freed, 2] = shells[1, beside]
+                    freed[n_freed, 3] = shells[2, beside]
                     n_freed += 1
             i += 2
     return freed[:n_freed]

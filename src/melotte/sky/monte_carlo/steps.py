@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from melotte.sky.monte_carlo.binaries import EVENTS
 from melotte.sky.monte_carlo.blocks import block_of, continue_intervals, gather, intervals_of, join
 from melotte.sky.monte_carlo.local_conditions import WINDOW, local_conditions
 from melotte.sky.monte_carlo.meetings import encounter
@@ -212,6 +213,7 @@ def one_step(  # pragma: no cover - compiled
     softening = settings[5]
     total = potential_of_shells(now[0], now[3], n, softening, potential)
     moved[:n] = False
+    events = ledger[EVENTS].sum()
     freed = encounter(
         now,
         named,
@@ -226,6 +228,9 @@ def one_step(  # pragma: no cover - compiled
         moved,
         ledger,
     )
+    if ledger[EVENTS].sum() > events:
+        # Binaries form and exchange stars: masses went from shell to shell.
+        total = potential_of_shells(now[0], now[3], n, softening, potential)
     escaped = _escape(now, n, moved, softening, potential, settings[3], counters, energies)
     if escaped or len(freed) or _any_empty(now[3], n):
         known = (n + WINDOW - 1) // WINDOW
@@ -275,16 +280,20 @@ def _escape(  # pragma: no cover - compiled
 ):
     """Empty the shells of stars above an energy; returns how many."""
     escaped = 0
+    gone = np.empty((2, n))
     for i in range(n):
         mass = shells[3, i]
         if not moved[i] or mass == 0:
             continue
         energy = 0.5 * (shells[1, i] ** 2 + shells[2, i] ** 2) + potential[i]
-        # A star does not move in its own shell's potential.
+        # A star does not move in its own shell's potential, nor in that of one that has left.
         energy += GRAVITY * mass / max(shells[0, i], softening)
+        for k in range(escaped):
+            energy += GRAVITY * gone[0, k] / max(gone[1, k], shells[0, i], softening)
         if energy >= limit:
             energies[ESCAPED_ENERGY] += mass * energy
             counters[ESCAPED] += 1
+            gone[0, escaped], gone[1, escaped] = mass, shells[0, i]
             shells[3, i] = 0.0
             escaped += 1
     return escaped
@@ -313,9 +322,11 @@ def _rebuilt(  # pragma: no cover - compiled
             filled += 1
         for row in range(len(freed)):
             if freed[row, 0] == i:
-                spare[:3, filled] = shells[:3, i]
-                spare[3, filled] = stars[0, freed[row, 1]]
-                spare_name[filled] = freed[row, 1]
+                star = int(freed[row, 1])
+                spare[0, filled] = shells[0, i]
+                spare[1, filled], spare[2, filled] = freed[row, 2], freed[row, 3]
+                spare[3, filled] = stars[0, star]
+                spare_name[filled] = star
                 room[filled] = 1.0
                 filled += 1
     shells[:, :filled] = spare[:, :filled]

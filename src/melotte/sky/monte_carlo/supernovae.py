@@ -47,8 +47,7 @@ def kick(
     """
     if not len(stars):
         return
-    if before is None:
-        before = cluster.stars[0].copy()
+    masses = cluster.stars[0].copy() if before is None else before
     shell_of = {int(name): i for i, name in enumerate(cluster.names[: cluster.n])}
     primary_of = {
         int(cluster.companion[name]): int(name)
@@ -67,7 +66,7 @@ def kick(
             else:
                 cluster.push(shell, push)
             continue
-        centre = _survives(cluster, primary, star, push, before, generator)
+        centre = _survives(cluster, primary, star, push, masses, generator)
         if centre is not None:
             cluster.push(shell, centre)
             continue
