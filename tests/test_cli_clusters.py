@@ -1,5 +1,9 @@
 """melotte simulate clusters, as people call it."""
 
+import threading
+import time
+from multiprocessing import active_children
+
 import pytest
 
 pytest.importorskip("numba")
@@ -81,6 +85,55 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
             assert (left.radius == right.radius).all()
             assert (left.mass == right.mass).all()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part.h5", "whole.h5"]
+
+
+def test_a_run_whose_files_are_damaged_begins_anew(tmp_path, caplog):
+    family = family_of("test", {"n_stars": "1000", "until": "20", "first_snapshot": "20",
+                                "snapshots": "1"})  # fmt: skip
+    evolve_one(family, 1, 0, tmp_path / "whole.h5")
+    (tmp_path / "part.checkpoint").write_bytes(b"half")
+    (tmp_path / "part.unfinished").write_bytes(b"written")
+    evolve_one(family, 1, 0, tmp_path / "part.h5")
+    assert "begins anew" in caplog.text
+    with ClusterLibrary(tmp_path / "whole.h5") as one, ClusterLibrary(tmp_path / "part.h5") as two:
+        for left, right in zip(one, two, strict=True):
+            assert (left.radius == right.radius).all()
+
+
+def test_a_killed_process_ends_in_one_line_and_the_runs_go_on(tmp_path):
+    words = ["test", "n_stars=1000", "until=20", "first_snapshot=20", "snapshots=1"]
+    stop = threading.Event()
+
+    def kill_the_first():
+        while not stop.is_set():
+            for child in active_children():
+                child.kill()
+                return
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
+    try:
+        with pytest.raises(OSError, match="was killed"):
+            simulate_clusters(words, tmp_path / "many.h5", 3, workers=2, progress=False)
+    finally:
+        stop.set()
+        killer.join()
+    assert not active_children()
+    assert not (tmp_path / "many.h5").exists()
+    many = simulate_clusters(words, tmp_path / "many.h5", 3, workers=2, progress=False)
+    one = simulate_clusters(words, tmp_path / "one.h5", 3, progress=False)
+    with ClusterLibrary(many) as left, ClusterLibrary(one) as right:
+        assert [run.name for run in left.runs] == [run.name for run in right.runs]
+        for first, second in zip(left, right, strict=True):
+            assert (first.radius == second.radius).all()
+
+
+@pytest.mark.parametrize("given", [{"n": 0}, {"workers": 0}, {"seed": -1}])
+def test_impossible_numbers_are_refused(tmp_path, given):
+    with pytest.raises(MelotteValueError, match="at least"):
+        simulate_clusters(SMALL, tmp_path / "x.h5", **given)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("words", "message"), [

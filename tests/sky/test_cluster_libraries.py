@@ -86,6 +86,21 @@ def test_libraries_join_and_are_read_as_one(tmp_path):
         ClusterLibrary([parts[0], parts[0]])
 
 
+def test_unfinished_runs_are_refused(tmp_path):
+    with h5py.File(tmp_path / "half.h5", "w") as file:
+        RunWriter(file, "a", "training", {"metallicity": -1.0}).add(snapshot(10, 5.0))
+    with pytest.raises(MelotteFileError, match="run a is unfinished"):
+        ClusterLibrary(tmp_path / "half.h5")
+
+
+def test_long_histories_are_kept(tmp_path):
+    history = {"time": np.linspace(0, 1, 20_000).tolist()}
+    with h5py.File(tmp_path / "long.h5", "w") as file:
+        RunWriter(file, "a", "training", {"metallicity": -1.0}).close(history)
+    with ClusterLibrary(tmp_path / "long.h5") as library:
+        assert library.runs[0].history == history
+
+
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.h5").write_text("text")
     with h5py.File(tmp_path / "empty.h5", "w"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from melotte.errors import MelotteValueError, require
 
 if TYPE_CHECKING:
     from melotte.io.star_snapshots import StarSnapshot
+    from melotte.sky.monte_carlo.evolution import ClusterEvolution
     from melotte.sky.monte_carlo.families import ClusterFamily
 
 CHECKPOINT_SECONDS = 120.0
@@ -67,6 +70,10 @@ def simulate_clusters(
     family = _family(words)
     if not 1 <= task <= of:
         raise MelotteValueError(f"task {task} of {of}: must be from 1 to {of}")
+    if n < 1 or workers < 1 or seed < 0:
+        raise MelotteValueError(
+            f"n={n}, workers={workers}, seed={seed}: n and workers must be at least 1, seed 0"
+        )
     path = Path("clusters.h5" if output is None else output)
     if of > 1:
         path = path.with_name(f"{path.stem}.{task:04d}-of-{of:04d}{path.suffix or '.h5'}")
@@ -111,7 +118,6 @@ def evolve_one(family: ClusterFamily, number: int, seed: int, path: Path) -> flo
     from melotte.sky.monte_carlo.evolution import ClusterEvolution
     from melotte.sky.monte_carlo.snapshots import (
         model_values,
-        read_checkpoint,
         snapshot_of,
         write_checkpoint,
     )
@@ -131,12 +137,8 @@ def evolve_one(family: ClusterFamily, number: int, seed: int, path: Path) -> flo
                 writer.close(history)
         kept.clear()
 
-    if checkpoint.exists() and unfinished.exists():
-        cluster = read_checkpoint(checkpoint)
-        with h5py.File(unfinished, "a") as file:
-            writer = RunWriter(file, name, family.name, model_values(model))
-            writer.forget_after(cluster.time)
-    else:
+    cluster = _resumed(checkpoint, unfinished, name)
+    if cluster is None:
         unfinished.unlink(missing_ok=True)
         cluster = ClusterEvolution(model)
     last = time.monotonic()
@@ -150,6 +152,30 @@ def evolve_one(family: ClusterFamily, number: int, seed: int, path: Path) -> flo
     unfinished.replace(path)
     checkpoint.unlink(missing_ok=True)
     return time.process_time() - begun
+
+
+def _resumed(checkpoint: Path, unfinished: Path, name: str) -> ClusterEvolution | None:
+    """The cluster of a checkpoint, its later snapshots dropped; None where there is none to use.
+
+    A process that was killed as it wrote leaves files that cannot be read: such a run begins anew.
+    """
+    import h5py
+
+    from melotte.sky.cluster_libraries import RunWriter
+    from melotte.sky.monte_carlo.snapshots import model_values, read_checkpoint
+
+    if not (checkpoint.exists() and unfinished.exists()):
+        return None
+    try:
+        cluster = read_checkpoint(checkpoint)
+        with h5py.File(unfinished, "a") as file:
+            family = str(file[f"runs/{name}"].attrs["family"])
+            writer = RunWriter(file, name, family, model_values(cluster.model))
+            writer.forget_after(cluster.time)
+    except (OSError, KeyError, IndexError, RuntimeError) as error:
+        logging.getLogger(__name__).warning("%s begins anew: %s", name, error)
+        return None
+    return cluster
 
 
 def _family(words: Sequence[str]) -> ClusterFamily:
@@ -169,12 +195,14 @@ def _family(words: Sequence[str]) -> ClusterFamily:
 
 def _same_as_before(path: Path, asked: Mapping[str, Any]) -> None:
     """Refuse to go on with runs that were begun with other settings."""
+    from melotte.engine.atomic_files import write_atomically
+
     text = json.dumps(asked, sort_keys=True)
     if path.exists() and path.read_text() != text:
         raise MelotteValueError(
             f"{path.parent}: holds unfinished runs of other settings; finish those, or remove it"
         )
-    path.write_text(text)
+    write_atomically(path, text.encode())
 
 
 def _evolve_all(
@@ -193,23 +221,38 @@ def _evolve_all(
     done = len(parts) - len(waiting)
     shown = Progress(len(parts), "clusters", done, style=progress)
     if workers == 1:
-        for number, part in waiting:
-            evolve_one(family, number, seed, part)
-            done += 1
-            shown.update(done)
-        shown.close()
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(evolve_one, family, number, seed, part) for number, part in waiting}
         try:
-            while running:
+            for number, part in waiting:
+                evolve_one(family, number, seed, part)
+                done += 1
+                shown.update(done)
+        finally:
+            shown.close()
+        return
+    context = get_context("spawn")
+    others = set(active_children())
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        running: set[Future[float]] = set()
+        try:
+            while waiting or running:
+                # None more than there are workers: what is queued cannot be called back.
+                while waiting and len(running) < workers:
+                    number, part = waiting.pop(0)
+                    running.add(pool.submit(evolve_one, family, number, seed, part))
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for one in finished:
                     one.result()
                     done += 1
                     shown.update(done)
-        except BaseException:
-            for one in running:
-                one.cancel()
+        except BaseException as error:
+            # Runs take hours: they go on from their checkpoints when called again.
+            for child in set(active_children()) - others:
+                child.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise OSError(
+                    "a process that evolved a cluster was killed, perhaps for want of memory; "
+                    "call again, with fewer workers, to go on"
+                ) from error
             raise
-    shown.close()
+        finally:
+            shown.close()

@@ -228,6 +228,8 @@ class ClusterLibrary:
         runs: Any = file.get("runs", {})
         for name in sorted(runs):
             group = runs[name]
+            if "history" not in group.attrs:
+                raise MelotteFileError(f"{path}: its run {name} is unfinished")
             if name in self._groups:
                 raise MelotteFileError(f"{path}: its run {name} is in another of the files too")
             self._groups[name] = group

@@ -60,6 +60,7 @@ def test_settings_change_a_family():
     ("test", {"metallicity": "0,-1"}, "must rise"),
     ("test", {"until": "1,2"}, "one number"),
     ("test", {"until": "10"}, "must rise"),
+    ("test", {"first_snapshot": "0"}, r"within \[0.1"),
     ("test", {"snapshots": "0"}, "at least 1"),
     ("test", {"highest_mass": "500"}, "150"),
 ])  # fmt: skip

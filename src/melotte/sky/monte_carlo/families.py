@@ -17,6 +17,9 @@ from melotte.sky.monte_carlo.tides import CircularOrbit
 
 Range = tuple[float, float]
 
+YOUNGEST = 0.1
+"""Myr; no isochrone is younger."""
+
 
 @dataclass(frozen=True)
 class ClusterFamily:
@@ -205,10 +208,10 @@ def _check(family: ClusterFamily) -> None:
             raise MelotteValueError(
                 f"{name}={low:g},{high:g}: must rise within [{least:g}, {most:g}]"
             )
-    if not 0 <= family.first_snapshot <= family.until <= 15_000:
+    if not YOUNGEST <= family.first_snapshot <= family.until <= 15_000:
         raise MelotteValueError(
             f"snapshots from {family.first_snapshot:g} to {family.until:g} Myr: must rise within "
-            "[0, 15000]"
+            f"[{YOUNGEST:g}, 15000]"
         )
     if family.snapshots < 1:
         raise MelotteValueError(f"snapshots={family.snapshots}: must be at least 1")

@@ -141,6 +141,8 @@ def read_checkpoint(path: str | Path) -> ClusterEvolution:
             for name in _ARRAYS:
                 array: Any = file[name]
                 getattr(cluster, name)[...] = array[:]
-    except (OSError, KeyError) as error:
+    except MelotteFileError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise MelotteFileError(f"{path}: not a checkpoint of a cluster ({error})") from error
     return cluster
