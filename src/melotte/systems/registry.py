@@ -158,6 +158,21 @@ def _paper_two(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
     return PaperTwo(DataSettings.parse(data, "data"), PaperTwoSettings.parse(model, "model"))
 
 
+def _globular_clusters(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
+    from melotte.systems.globular_clusters.settings import DataSettings, ModelSettings
+    from melotte.systems.globular_clusters.system import GlobularClusters
+
+    return GlobularClusters(DataSettings.parse(data, "data"), ModelSettings.parse(model, "model"))
+
+
+def _chardin_bianchini(data: Mapping[str, Any], model: Mapping[str, Any]) -> System:
+    from melotte.systems.chardin_bianchini.settings import PiDocSettings
+    from melotte.systems.chardin_bianchini.system import PiDoc
+    from melotte.systems.globular_clusters.settings import DataSettings
+
+    return PiDoc(DataSettings.parse(data, "data"), PiDocSettings.parse(model, "model"))
+
+
 _BUILDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], System]] = {
     "open-cluster": _open_cluster,
     "branco-ferraz": _branco_ferraz,
@@ -166,6 +181,8 @@ _BUILDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], System]] =
     "cluster-images": _cluster_images,
     "bialopetravicius2019": _paper_one,
     "bialopetravicius2020": _paper_two,
+    "globular-clusters": _globular_clusters,
+    "chardin-bianchini": _chardin_bianchini,
 }
 """What builds a system from its sections of a preset; a system's modules load when it is built."""
 
