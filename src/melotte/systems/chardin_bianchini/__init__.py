@@ -1,0 +1,1 @@
+"""pi-DOC, the networks of Chardin & Bianchini 2021, MNRAS 504, 5656."""

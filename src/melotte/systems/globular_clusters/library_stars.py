@@ -1,0 +1,211 @@
+"""The stars of a library of evolved clusters, kept in half precision, and who serves which area."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from melotte.errors import MelotteValueError
+from melotte.io.star_snapshots import StarSnapshot
+from melotte.sky.cluster_libraries import ClusterLibrary, LibraryRun
+from melotte.systems.globular_clusters.settings import AREAS, Area, DataSettings
+
+HELD_OUT_SHARE = 0.1
+"""Of the training families, for each area that has no family of its own."""
+
+_COLUMNS = ("radius", "mass", "magnitude_v", "magnitude_b")
+_VELOCITIES = ("radial_velocity", "tangential_velocity")
+
+
+@dataclass(frozen=True)
+class LibraryStars:
+    """Snapshots of the runs of one area.
+
+    Parameters
+    ----------
+    columns : dict of str to Tensor of float16, shape (n_stars,)
+        pc, km/s, Msun and absolute magnitudes, all snapshots end to end.
+    second : BoolTensor, shape (n_stars,)
+        Whether a star shares an unresolved binary with the one before it.
+    first, count : Tensor of int64, shape (n_snapshots,)
+        Where a snapshot begins, and its stars.
+    key : Tensor of int64, shape (n_snapshots,)
+        A number that is the snapshot's own, whatever else the library holds.
+    run : Tensor of int64, shape (n_snapshots,)
+        Number of its run among all of the library, in the order of their names.
+    run_first, run_count : Tensor of int64, shape (n_runs,)
+        The first snapshot of each run of the area, and how many it has.
+    truth : dict of str to Tensor of float32, shape (n_snapshots,)
+        ``log_age``, ``metallicity``, ``log_total_mass``, ``half_mass_radius``,
+        ``remnant_fraction``.
+    """
+
+    columns: dict[str, Tensor]
+    second: Tensor
+    first: Tensor
+    count: Tensor
+    key: Tensor
+    run: Tensor
+    run_first: Tensor
+    run_count: Tensor
+    truth: dict[str, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the stars."""
+        kept = (*self.columns.values(), self.second)
+        return sum(one.numel() * one.element_size() for one in kept)
+
+    def choose(self, n: int, generator: torch.Generator) -> Tensor:
+        """Numbers of ``n`` snapshots: a run uniformly, then a snapshot of it."""
+        device = generator.device
+        run = torch.randint(len(self.run_first), (n,), generator=generator, device=device)
+        place = torch.rand(n, generator=generator, device=device) * self.run_count[run]
+        return self.run_first[run] + torch.minimum(place.long(), self.run_count[run] - 1)
+
+    def stars_of(self, snapshot: Tensor) -> Tensor:
+        """Numbers of the stars of some snapshots, end to end."""
+        counts = self.count[snapshot]
+        before = counts.cumsum(0) - counts
+        shift = torch.repeat_interleave(self.first[snapshot] - before, counts)
+        return torch.arange(len(shift), device=shift.device) + shift
+
+    def to(self, device: torch.device | str) -> LibraryStars:
+        """The same stars on another device."""
+        moved = {
+            name: getattr(self, name).to(device)
+            for name in ("second", "first", "count", "key", "run", "run_first", "run_count")
+        }
+        return LibraryStars(
+            columns={name: one.to(device) for name, one in self.columns.items()},
+            truth={name: one.to(device) for name, one in self.truth.items()},
+            **moved,
+        )
+
+
+def load_stars(data: DataSettings, area: Area) -> LibraryStars:
+    """Read what an area needs of the libraries.
+
+    Parameters
+    ----------
+    data : DataSettings
+    area : {"training", "validation", "test"}
+
+    Returns
+    -------
+    LibraryStars
+
+    Raises
+    ------
+    MelotteFileError
+        When a file is no library.
+    MelotteValueError
+        When no library is named, or it holds no fitting snapshot for the area.
+    """
+    if not data.library:
+        raise MelotteValueError(
+            "data.library names no library of evolved clusters; make one with "
+            "'melotte simulate clusters' and give it as data.library=FILE"
+        )
+    names = _COLUMNS + (_VELOCITIES if data.dispersion_share > 0 else ())
+    limits = {one.name: (one.low, one.high) for one in data.cluster_parameters()}
+    stars: dict[str, list[np.ndarray]] = {name: [] for name in (*names, "second")}
+    rows: list[list[float]] = []
+    labels: list[list[int]] = []
+    truths: list[str] = []
+    with ClusterLibrary(data.library) as library:
+        families = {run.family for run in library.runs}
+        for number, run in enumerate(sorted(library.runs, key=lambda one: one.name)):
+            for step in _steps_of(run, area, data, families):
+                if run.counts[step] < data.least_stars:
+                    continue
+                snapshot = library.snapshot(run, step)
+                truth = truths_of(snapshot)
+                if any(not limits[k][0] <= truth[k] <= limits[k][1] for k in truth):
+                    continue
+                for name in names:
+                    stars[name].append(getattr(snapshot, name).astype(np.float16))
+                stars["second"].append(np.r_[False, np.diff(snapshot.system) == 0])
+                truths = list(truth)
+                rows.append(list(truth.values()))
+                labels.append([number, run.counts[step], _word(f"{run.name}/{step}") >> 32])
+    if not rows:
+        raise MelotteValueError(
+            f"data.library: no snapshot for the area {area!r} in {', '.join(data.library)} "
+            f"(families {', '.join(sorted(families)) or 'none'}; wanted "
+            f"{', '.join(getattr(data.families, area)) or 'none'}, or a tenth of "
+            f"{', '.join(data.families.training)}), of {data.least_stars} stars or more and "
+            "within the ranges of data; evolve more runs or families"
+        )
+    label = torch.tensor(labels)
+    _, run_count = torch.unique_consecutive(label[:, 0], return_counts=True)
+    values = torch.tensor(rows, dtype=torch.float32)
+    return LibraryStars(
+        {name: torch.from_numpy(np.concatenate(stars[name])) for name in names},
+        torch.from_numpy(np.concatenate(stars["second"])),
+        label[:, 1].cumsum(0) - label[:, 1],
+        label[:, 1],
+        label[:, 2],
+        label[:, 0],
+        run_count.cumsum(0) - run_count,
+        run_count,
+        {name: values[:, i].contiguous() for i, name in enumerate(truths)},
+    )
+
+
+def truths_of(snapshot: StarSnapshot) -> dict[str, float]:
+    """What is inferred of a cluster, however it is looked at.
+
+    Parameters
+    ----------
+    snapshot : StarSnapshot
+
+    Returns
+    -------
+    dict
+        ``log_age`` log10(yr) since the simulation began, ``metallicity``, ``log_total_mass``
+        log10(Msun), ``half_mass_radius`` pc, ``remnant_fraction``.
+    """
+    total = snapshot.total_mass
+    remnants = snapshot.is_dark | snapshot.is_white_dwarf
+    return {
+        "log_age": float(np.log10(max(snapshot.time, 1e-6) * 1e6)),
+        "metallicity": snapshot.metallicity,
+        "log_total_mass": float(np.log10(total)),
+        "half_mass_radius": snapshot.half_mass_radius,
+        "remnant_fraction": float(snapshot.mass[remnants].sum() / total),
+    }
+
+
+def _steps_of(run: LibraryRun, area: Area, data: DataSettings, families: set[str]) -> Sequence[int]:
+    """Numbers of the snapshots of a run that belong to an area."""
+    every = range(len(run.times))
+    lacking: list[Area] = [
+        one for one in AREAS[1:] if not families & set(getattr(data.families, one))
+    ]
+    if area not in lacking and area != "training":
+        return every if run.family in getattr(data.families, area) else ()
+    if run.family not in data.families.training:
+        return ()
+    if data.split == "run":
+        return every if _area_of(run.name, lacking) == area else ()
+    return [step for step in every if _area_of(f"{run.name}/{step}", lacking) == area]
+
+
+def _area_of(name: str, lacking: Sequence[Area]) -> Area:
+    """The area that a run or snapshot of a training family serves."""
+    place = _word(name) / 2**64
+    for number, area in enumerate(lacking):
+        if place < (number + 1) * HELD_OUT_SHARE:
+            return area
+    return "training"
+
+
+def _word(name: str) -> int:
+    """A number of 64 bits that follows from a name alone."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

@@ -1,0 +1,142 @@
+"""Scenes as a survey records them: turned, with noise, saturated, smoothed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from melotte.systems.base import Batch, Observation
+from melotte.systems.globular_clusters.scenes import GlobularScenes
+from melotte.systems.globular_clusters.settings import DataSettings, SkySettings
+from melotte.telescope.map_noise import ImagingSurvey, apparent_flux, record
+from melotte.telescope.map_smoothing import smoothed
+
+EXPOSURE = 45.0
+"""Of a single image, s."""
+SEEING = 1.2
+"""At which ``sky.saturation`` is meant, arcsec."""
+PIXEL_SCALE = 0.25
+NOISE_BLOCK = 8
+"""Pixels a side of the blocks of which the quietest gives a map's noise."""
+
+
+def survey_of(sky: SkySettings, bands: tuple[str, ...]) -> ImagingSurvey:
+    """The survey that records; its sky and number of exposures are drawn for each map."""
+    n = len(bands)
+    return ImagingSurvey(
+        bands=bands,
+        zero_point=(sky.zero_point,) * n,
+        exposure=(EXPOSURE,) * n,
+        n_exposures=1.0,
+        sky_brightness=(sum(sky.brightness) / 2,) * n,
+        read_noise=(sky.read_noise,) * n,
+        saturation=(sky.saturation,) * n,
+        seeing=(SEEING,) * n,
+        pixel_scale=PIXEL_SCALE,
+    )
+
+
+def observe(
+    scenes: GlobularScenes, data: DataSettings, generator: torch.Generator, views: int = 1
+) -> Batch:
+    """Record each scene ``views`` times; views differ in orientation, sky and noise.
+
+    Parameters
+    ----------
+    scenes : GlobularScenes
+    data : DataSettings
+    generator : torch.Generator
+    views : int
+
+    Returns
+    -------
+    Batch
+        ``observation.data``: ``flux`` (n, n_bands, size, size), in units of a source of magnitude
+        25, NaN where saturated or missing; ``noise`` (n, n_bands), standard deviation in a pixel
+        without light, 0 for maps without noise and NaN for a missing band; ``pixel_scale`` and
+        ``psf_fwhm`` (n,), arcsec; ``dispersion`` and ``dispersion_error`` (n, n_bins, n_bins),
+        km/s, where the settings ask for them. ``targets``: ``log_mass_map`` (n, 1, size, size),
+        log10(Msun/px) of the smoothed map of mass, and ``log_light_fov`` (n,). ``group``: number
+        of the run.
+    """
+    chosen = torch.arange(len(scenes), device=scenes.theta.device).repeat_interleave(views)
+    turn = torch.zeros_like(chosen)
+    if views > 1:
+        turn = torch.randint(8, chosen.shape, generator=generator, device=chosen.device)
+    pointing = scenes.pointing
+    distance, pixel_scale = pointing.distance[chosen], pointing.pixel_scale[chosen]
+    flux = apparent_flux(turned(scenes.light[chosen], turn), distance)
+    noise = torch.zeros_like(flux[..., 0, 0])
+    if data.noise == "survey":
+        flux, noise = _recorded(flux, pixel_scale, data, generator)
+    flux = smoothed(flux, data.smoothing)
+    if data.missing_band_share > 0:
+        chance = torch.rand(len(chosen), generator=generator, device=chosen.device)
+        missing = chance < data.missing_band_share
+        flux[missing, 1:] = torch.nan
+        noise[missing, 1:] = torch.nan
+    fields = {
+        "flux": flux,
+        "noise": noise,
+        "pixel_scale": pixel_scale,
+        "psf_fwhm": pointing.psf_fwhm[chosen],
+    }
+    if data.dispersion_share > 0:
+        dispersion = turned(scenes.dispersion[chosen], turn)
+        error = turned(scenes.dispersion_error[chosen], turn)
+        deviate = torch.randn(dispersion.shape, generator=generator, device=chosen.device)
+        # As DispersionMap.measured: squares scatter normally.
+        squared = dispersion.square() + 2 * dispersion.clamp(min=1e-3) * error * deviate
+        fields["dispersion"] = squared.clamp(min=0).sqrt()
+        fields["dispersion_error"] = error
+    mass = smoothed(turned(scenes.mass[chosen], turn), data.mass_smoothing)
+    targets = {
+        "log_mass_map": torch.log10(mass.clamp(min=data.mass_floor))[:, None],
+        "log_light_fov": scenes.log_light_fov[chosen],
+    }
+    return Batch.labelled(Observation(fields), scenes.theta[chosen], targets, scenes.run[chosen])
+
+
+def turned(maps: Tensor, turn: Tensor) -> Tensor:
+    """Maps in one of the eight orientations of a square.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (n, ..., side, side)
+    turn : Tensor of int64, shape (n,), 0 to 7
+        Quarter turns, and a transposition from 4 on.
+    """
+    found = maps.clone()
+    for number in turn.unique().tolist():
+        rows = turn == number
+        some = torch.rot90(maps[rows], number % 4, (-2, -1))
+        found[rows] = some.transpose(-2, -1) if number >= 4 else some
+    return found
+
+
+def _recorded(
+    flux: Tensor, pixel_scale: Tensor, data: DataSettings, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Fluxes, NaN where saturated, and the noise of the sky (n, n_bands)."""
+    sky, (n, n_bands) = data.sky, flux.shape[:2]
+    uniform = torch.rand(n, 2, generator=generator, device=flux.device)
+    low, high = sky.brightness
+    level = (low + (high - low) * uniform[:, :1]).expand(n, n_bands).clone()
+    level[:, 1:] += sky.colour
+    exposures = sky.exposures[0] * (sky.exposures[1] / sky.exposures[0]) ** uniform[:, 1]
+    maps = record(
+        flux,
+        survey_of(sky, data.bands),
+        pixel_scale,
+        generator,
+        sky_brightness=level,
+        n_exposures=exposures,
+        sky_error=sky.level_error,
+    )
+    quietest = functional.avg_pool2d(maps.variance, NOISE_BLOCK).amin((-2, -1))
+    recorded = maps.flux.masked_fill(maps.saturated[:, None], torch.nan)
+    if data.smoothing > 0:
+        # A NaN would spread over all of a smoothed map.
+        recorded = maps.flux
+    return recorded, quietest.sqrt()

@@ -1,0 +1,240 @@
+"""Noiseless scenes: stars of a library at a place, a distance and an orientation, on maps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from melotte.engine.random import keyed_generator
+from melotte.io.star_snapshots import SOLAR_MAGNITUDE_V
+from melotte.ragged import Ragged, offsets_of
+from melotte.sky.apparent_field_stars import ApparentFieldStars
+from melotte.sky.isochrones import StellarGrid
+from melotte.systems.globular_clusters.library_stars import LibraryStars
+from melotte.systems.globular_clusters.settings import BIN_PIXELS, Area, DataSettings, Range
+from melotte.telescope.cluster_maps import (
+    MapGrid,
+    Pointing,
+    ProjectedStars,
+    render_light,
+    star_sums,
+)
+from melotte.telescope.dispersion_maps import Spectrograph, dispersion_map
+from melotte.telescope.foreground import field_stars
+
+PASSBANDS = {"V": "Bessell_V", "B": "Bessell_B"}
+FIELD_STAR_LIMIT = 20.0
+"""Magnitude in V that densities of field stars count down to."""
+_FIELD_STARS = 50_000
+_FIELD_STREAM, _ORIENTATIONS = 1, 2
+
+
+@dataclass(frozen=True)
+class GlobularScenes:
+    """Clusters without noise.
+
+    Parameters
+    ----------
+    light : Tensor, shape (n, n_bands, size, size)
+        Behind the seeing, field stars included, in units of a star of absolute magnitude 0 at
+        the cluster's distance.
+    mass : Tensor, shape (n, size, size), Msun
+        Of the stars that stand in each pixel.
+    pointing : Pointing
+    theta : Tensor, shape (n, n_parameters)
+        NaN outside the range of a parameter.
+    log_light_fov : Tensor, shape (n,)
+        log10 of the cluster's light in V on the map, Lsun_V, without seeing and field stars.
+    dispersion, dispersion_error : Tensor, shape (n, n_bins, n_bins), km/s
+        NaN where not observed; the error is that of the photons.
+    run : Tensor of int64, shape (n,)
+    """
+
+    light: Tensor
+    mass: Tensor
+    pointing: Pointing
+    theta: Tensor
+    log_light_fov: Tensor
+    dispersion: Tensor
+    dispersion_error: Tensor
+    run: Tensor
+
+    def __len__(self) -> int:
+        return len(self.theta)
+
+
+class SceneSimulator:
+    """Draws scenes of one area on one device.
+
+    Parameters
+    ----------
+    data : DataSettings
+    stars : LibraryStars
+        Of the area, on the device.
+    area : {"training", "validation", "test"}
+    """
+
+    def __init__(self, data: DataSettings, stars: LibraryStars, area: Area) -> None:
+        self.data, self.stars, self.area = data, stars, area
+        self.grid = MapGrid(data.size, data.size)
+
+    @cached_property
+    def field(self) -> ApparentFieldStars:
+        """Magnitudes of field stars, the same whatever is drawn of them."""
+        bands = [PASSBANDS[band] for band in self.data.bands]
+        grid = StellarGrid.shipped(bands)
+        generator = keyed_generator(0, _FIELD_STREAM, 0)
+        drawn = ApparentFieldStars.of_the_disc(grid, bands, _FIELD_STARS, generator)
+        return ApparentFieldStars(drawn.magnitude.to(self.stars.first.device))
+
+    def draw(self, n: int, generator: torch.Generator) -> GlobularScenes:
+        """Draw and render ``n`` scenes; the generator is on the device of the stars."""
+        snapshot = self.stars.choose(n, generator)
+        stars = self._projected(snapshot, generator)
+        pointing = self._pointing(n, generator)
+        solar = 10 ** (0.4 * SOLAR_MAGNITUDE_V)
+        columns = torch.stack([stars.mass, stars.luminosity[:, 0] * solar], 1)
+        sums = star_sums(columns, stars, pointing, self.grid)
+        mass, light_fov = sums[:, 0], sums[:, 1].double().sum((1, 2))
+        dispersion, error = self._dispersions(stars, pointing, generator)
+        shown = stars
+        if self.data.noise == "survey" and self.data.sky.field_star_share > 0:
+            shown = ProjectedStars.join(stars, self._field_stars(pointing, generator))
+        return GlobularScenes(
+            render_light(shown, pointing, self.grid),
+            mass,
+            pointing,
+            self._theta(snapshot, pointing.distance, mass, light_fov),
+            torch.log10(light_fov).float(),
+            dispersion,
+            error,
+            self.stars.run[snapshot],
+        )
+
+    def _projected(self, snapshot: Tensor, generator: torch.Generator) -> ProjectedStars:
+        """Stars of snapshots, each system in a direction of its own."""
+        chosen = self.stars.stars_of(snapshot)
+        columns = {name: one[chosen].float() for name, one in self.stars.columns.items()}
+        counts = self.stars.count[snapshot]
+        system = (~self.stars.second[chosen]).cumsum(0) - 1
+        outwards = self._directions(snapshot, counts, system, generator)[system]
+        position = columns["radius"][:, None] * outwards[:, :2]
+        if self.data.orientation == "quarter_turns":
+            turn = torch.randint(4, (len(snapshot),), generator=generator, device=chosen.device)
+            turn = torch.repeat_interleave(turn, counts)[:, None]
+            turned = torch.stack([-position[:, 1], position[:, 0]], 1)
+            position = torch.where(turn % 2 == 1, turned, position) * (1 - 2 * (turn // 2))
+        velocity = torch.zeros_like(columns["mass"])
+        if "radial_velocity" in columns:
+            # The line of sight's share of a direction at random across the radius.
+            angle = torch.rand(int(system[-1]) + 1, generator=generator, device=chosen.device)
+            across = (1 - outwards[:, 2].square()).clamp(min=0).sqrt()
+            across = across * torch.cos(2 * math.pi * angle)[system]
+            velocity = columns["radial_velocity"] * outwards[:, 2]
+            velocity = velocity + columns["tangential_velocity"] * across
+        names = [f"magnitude_{band.lower()}" for band in self.data.bands]
+        light = torch.stack([10 ** (-0.4 * columns[name]) for name in names], 1)
+        return ProjectedStars(position, light, columns["mass"], velocity, offsets_of(counts))
+
+    def _directions(
+        self, snapshot: Tensor, counts: Tensor, system: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Unit vectors, even over the sphere, shape (n_systems, 3)."""
+        n, device = int(system[-1]) + 1, snapshot.device
+        if self.data.orientation == "random":
+            drawn = torch.randn(n, 3, generator=generator, device=device)
+        else:
+            last = system[counts.cumsum(0) - 1]
+            parts = []
+            for key, many in zip(self.stars.key[snapshot].tolist(), _steps(last), strict=True):
+                own = keyed_generator(0, _ORIENTATIONS, key)
+                parts.append(torch.randn(many, 3, generator=own))
+            drawn = torch.cat(parts).to(device)
+        return drawn / drawn.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+    def _pointing(self, n: int, generator: torch.Generator) -> Pointing:
+        data, device = self.data, generator.device
+        distances, widths = data.distances, data.psf_fwhms
+        if self.area == "test":
+            distances = data.test_distances or distances
+            widths = data.test_psf_fwhms or widths
+        uniform = torch.rand(n, 2, generator=generator, device=device)
+        return Pointing(
+            _drawn(n, data.distance, distances, generator),
+            (2 * uniform - 1) * data.offset,
+            _drawn(n, data.psf_fwhm, widths, generator),
+            _drawn(n, data.pixel_scale, None, generator),
+        )
+
+    def _field_stars(self, pointing: Pointing, generator: torch.Generator) -> ProjectedStars:
+        sky, n = self.data.sky, len(pointing.distance)
+        density = _drawn(n, sky.field_stars, None, generator)
+        chance = torch.rand(n, generator=generator, device=density.device)
+        density = density * (chance < sky.field_star_share)
+        return field_stars(self.field, density, FIELD_STAR_LIMIT, pointing, self.grid, generator)
+
+    def _dispersions(
+        self, stars: ProjectedStars, pointing: Pointing, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Noiseless dispersions and their errors; NaN where there is no spectrum."""
+        n, device = stars.n_clusters, pointing.distance.device
+        bins = self.data.size // BIN_PIXELS
+        dispersion = torch.full((n, bins, bins), torch.nan, device=device)
+        error = dispersion.clone()
+        if self.data.dispersion_share > 0:
+            chance = torch.rand(n, generator=generator, device=device)
+            chosen = torch.nonzero(chance < self.data.dispersion_share)[:, 0]
+            if len(chosen):
+                columns = [stars.position, stars.luminosity, stars.mass[:, None]]
+                columns.append(stars.velocity[:, None])
+                some = Ragged(torch.cat(columns, 1), stars.offsets).select(chosen)
+                found = dispersion_map(
+                    ProjectedStars.of(some),
+                    Pointing(
+                        pointing.distance[chosen],
+                        pointing.centre[chosen],
+                        pointing.psf_fwhm[chosen],
+                        pointing.pixel_scale[chosen],
+                    ),
+                    Spectrograph(BIN_PIXELS),
+                    self.grid,
+                )
+                dispersion[chosen] = found.dispersion
+                error[chosen] = found.measurement_error
+        return dispersion, error
+
+    def _theta(self, snapshot: Tensor, distance: Tensor, mass: Tensor, light_fov: Tensor) -> Tensor:
+        mass_fov = mass.double().sum((1, 2))
+        known = {name: one[snapshot] for name, one in self.stars.truth.items()} | {
+            "distance": distance,
+            "log_mass_fov": torch.log10(mass_fov),
+            "mass_to_light_v": mass_fov / light_fov,
+        }
+        columns = []
+        for one in self.data.cluster_parameters():
+            value = known[one.name].float()
+            inside = (value >= one.low) & (value <= one.high)
+            columns.append(torch.where(inside, value, torch.nan))
+        return torch.stack(columns, 1)
+
+
+def _drawn(
+    n: int, limits: Range, listed: tuple[float, ...] | None, generator: torch.Generator
+) -> Tensor:
+    """Numbers (n,) of a list, each as often, or uniform in the logarithm."""
+    uniform = torch.rand(n, generator=generator, device=generator.device)
+    if listed:
+        place = (uniform * len(listed)).long().clamp(max=len(listed) - 1)
+        return uniform.new_tensor(listed)[place]
+    low, high = math.log(limits[0]), math.log(limits[1])
+    return torch.exp(low + (high - low) * uniform)
+
+
+def _steps(last: Tensor) -> list[int]:
+    """How many systems each snapshot has, from the number of its last one."""
+    ends = (last + 1).tolist()
+    return [end - begin for begin, end in zip([0, *ends[:-1]], ends, strict=True)]

@@ -1,0 +1,287 @@
+"""Settings of the systems of globular clusters: which runs, how far, behind which sky."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from melotte.engine.settings import Settings
+from melotte.parameters import Parameter
+
+Area = Literal["training", "validation", "test"]
+AREAS: tuple[Area, ...] = ("training", "validation", "test")
+BIN_PIXELS = 16
+"""Side of the bins of a map of velocity dispersions, pixels."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Prior ranges end a little beyond what is drawn: rounding must not put a label outside.
+_ROUNDING = 1e-3
+
+
+def _as_range(value: Any) -> Any:
+    """A single number is the range of that number alone."""
+    return (value, value) if isinstance(value, int | float) else value
+
+
+def _as_paths(value: Any) -> Any:
+    """A single path is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+Range = Annotated[tuple[float, float], BeforeValidator(_as_range)]
+
+
+class FamilySettings(Settings):
+    """Names of the families of runs in each area.
+
+    Parameters
+    ----------
+    training, validation, test : list of str
+        Where a library holds none of an area's families, runs of the training families are kept
+        for it: a tenth, by a hash of their names.
+    """
+
+    training: tuple[str, ...] = ("training",)
+    validation: tuple[str, ...] = ("validation",)
+    test: tuple[str, ...] = ("test",)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        listed = [*self.training, *self.validation, *self.test]
+        if len(set(listed)) != len(listed) or not self.training:
+            raise ValueError(
+                f"training {list(self.training)}, validation {list(self.validation)} and test "
+                f"{list(self.test)} must name different families, and training one or more"
+            )
+        return self
+
+
+class SkySettings(Settings):
+    """What lies between a cluster and its recorded map.
+
+    Parameters
+    ----------
+    brightness : range, mag/arcsec^2
+        Of the sky in V.
+    colour : float, mag
+        B - V of the sky.
+    exposures : range
+        Images of 45 s in a stack, uniform in the logarithm: what sets the depth.
+    zero_point : float, mag
+        That gives one electron a second.
+    read_noise : float, electrons
+    saturation : float, mag
+        Of a star whose brightest pixel just fills.
+    level_error : float
+        Standard deviation of the sky that is taken off, as a part of it.
+    field_stars : range, stars/arcmin^2
+        Brighter than V = 20, uniform in the logarithm, before and behind the cluster.
+    field_star_share : float
+        Share of maps that have any.
+    """
+
+    brightness: Range = (20.0, 22.0)
+    colour: float = 0.9
+    exposures: Range = (1.0, 40.0)
+    zero_point: float = 24.7
+    read_noise: NotNegative = 5.0
+    saturation: float = 13.5
+    level_error: NotNegative = 0.002
+    field_stars: Range = (0.1, 10.0)
+    field_star_share: Share = 0.7
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("brightness", "exposures", "field_stars"):
+            low, high = getattr(self, name)
+            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+                raise ValueError(f"{name}: [{low}, {high}] must not fall")
+        if self.exposures[0] <= 0 or self.field_stars[0] <= 0:
+            raise ValueError("exposures and field_stars must be above 0")
+        return self
+
+
+class DataSettings(Settings):
+    """Mock observations of a library of evolved clusters.
+
+    Parameters
+    ----------
+    library : str or list of str, optional
+        Files of ``melotte simulate clusters``; needed to draw mocks, not to apply a model.
+    families
+        See :class:`FamilySettings`.
+    split : {"run", "snapshot"}
+        What is kept for an area without a family of its own: whole runs, or single snapshots of
+        every run, as Chardin & Bianchini 2021 validate.
+    size : int, px
+        Rows and columns of a map, a multiple of 16.
+    bands : list of {"V", "B"}
+        V first.
+    pixel_scale : range, arcsec
+        Uniform in the logarithm, as the PSF's width and the distance.
+    psf_fwhm : range, arcsec
+    distance : range, kpc
+    distances, psf_fwhms : list of float, optional
+        Only these values, each as often, instead.
+    test_distances, test_psf_fwhms : list of float, optional
+        Those of the area "test".
+    offset : float, arcsec
+        Greatest distance of a cluster's centre from the map's, along each axis.
+    orientation : {"random", "quarter_turns"}
+        Directions of all stars are drawn anew for every mock, or once a snapshot, which is then
+        turned by 0, 90, 180 or 270 degrees.
+    noise : {"survey", "none"}
+    sky
+        See :class:`SkySettings`; not used without noise.
+    smoothing : float, px
+        Standard deviation of the Gaussian that smooths the maps of light, after all noise.
+    mass_smoothing : float, px
+        The same of the map of mass.
+    mass_floor : float, Msun/px
+        Least mass of a pixel of the smoothed map: its logarithm is the target.
+    missing_band_share : float
+        Share of maps without B.
+    dispersion_share : float
+        Share of maps with a map of velocity dispersions; 0 leaves the channel out.
+    least_stars : int
+        Snapshots with fewer are left out.
+    log_age : (float, float)
+        Ages of the snapshots that are used.
+    metallicity, log_total_mass, log_mass_fov, mass_to_light_v, half_mass_radius : (float, float)
+        Ranges of the posterior; snapshots of the library outside of those that belong to the
+        cluster are left out, and what the field of view shows counts as unknown outside.
+    """
+
+    library: Annotated[tuple[str, ...] | None, BeforeValidator(_as_paths)] = None
+    families: FamilySettings = FamilySettings()
+    split: Literal["run", "snapshot"] = "run"
+    size: Annotated[int, Field(ge=32, le=1024, multiple_of=BIN_PIXELS)] = 160
+    bands: tuple[Literal["V", "B"], ...] = ("V", "B")
+    pixel_scale: Range = (0.25, 0.25)
+    psf_fwhm: Range = (0.3, 2.0)
+    distance: Range = (3.0, 150.0)
+    distances: tuple[Positive, ...] | None = None
+    psf_fwhms: tuple[Positive, ...] | None = None
+    test_distances: tuple[Positive, ...] | None = None
+    test_psf_fwhms: tuple[Positive, ...] | None = None
+    offset: NotNegative = 5.0
+    orientation: Literal["random", "quarter_turns"] = "random"
+    noise: Literal["survey", "none"] = "survey"
+    sky: SkySettings = SkySettings()
+    smoothing: NotNegative = 0.0
+    mass_smoothing: NotNegative = 4.0
+    mass_floor: Positive = 1e-3
+    missing_band_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dispersion_share: Share = 0.0
+    least_stars: Annotated[int, Field(gt=0)] = 1000
+    log_age: tuple[float, float] = (8.4, 10.16)
+    metallicity: tuple[float, float] = (-2.5, 0.1)
+    log_total_mass: tuple[float, float] = (2.0, 6.5)
+    log_mass_fov: tuple[float, float] = (1.0, 6.5)
+    mass_to_light_v: tuple[float, float] = (0.05, 50.0)
+    half_mass_radius: tuple[float, float] = (0.1, 100.0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.bands not in (("V",), ("V", "B")):
+            raise ValueError(f"bands: {list(self.bands)}; allowed are [V] and [V, B]")
+        for name in ("pixel_scale", "psf_fwhm", "distance"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high < math.inf:
+                raise ValueError(f"{name}: [{low}, {high}] must be above 0 and not fall")
+        if self.missing_band_share > 0 and len(self.bands) == 1:
+            raise ValueError("missing_band_share: V alone cannot be missing")
+        self.cluster_parameters()
+        return self
+
+    @property
+    def distance_range(self) -> tuple[float, float]:
+        """Nearest and farthest distance of any area, kpc."""
+        listed = (*(self.distances or ()), *(self.test_distances or ()))
+        return (min(listed), max(listed)) if listed else self.distance
+
+    def cluster_parameters(self) -> tuple[Parameter, ...]:
+        """Parameters in the order of the posterior: the distance first.
+
+        So the others of a cluster of known distance are the posterior's own conditionals.
+        """
+        low, high = self.distance_range
+        return (
+            Parameter(
+                "distance",
+                low * (1 - _ROUNDING),
+                high * (1 + _ROUNDING),
+                unit="kpc",
+                scale="log",
+                description="distance from the observer",
+            ),
+            Parameter("log_age", *self.log_age, description="log10(age/yr)"),
+            Parameter("metallicity", *self.metallicity, description="[Fe/H]"),
+            Parameter(
+                "log_total_mass",
+                *self.log_total_mass,
+                description="log10(present mass of all stars/Msun)",
+            ),
+            Parameter(
+                "log_mass_fov",
+                *self.log_mass_fov,
+                description="log10(mass of the stars in the field of view/Msun)",
+            ),
+            Parameter(
+                "mass_to_light_v",
+                *self.mass_to_light_v,
+                scale="log",
+                description="mass over light in V of the field of view, Msun/Lsun_V",
+            ),
+            Parameter(
+                "half_mass_radius",
+                *self.half_mass_radius,
+                unit="pc",
+                scale="log",
+                description="radius of the sphere that holds half of the mass",
+            ),
+            Parameter(
+                "remnant_fraction",
+                0.0,
+                1.0,
+                description="part of the mass in white dwarfs, neutron stars and black holes",
+            ),
+        )
+
+
+class ModelSettings(Settings):
+    """The network of maps and its heads.
+
+    Parameters
+    ----------
+    widths, blocks : list of int
+        Channels and residual blocks of each stage.
+    features : int
+        Width of what the head reads.
+    likelihood : {"gaussian", "student_t"}
+        Of a pixel of log10 mass.
+    dropout : float
+    head, head_settings
+        Posterior head; see :func:`melotte.networks.heads.build_head`.
+    map_weight : float
+        Weight of the maps' mean negative log density beside that of the parameters.
+    """
+
+    widths: tuple[Annotated[int, Field(ge=8)], ...] = (32, 64, 128, 128)
+    blocks: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 2, 2)
+    features: Annotated[int, Field(ge=16)] = 128
+    likelihood: Literal["gaussian", "student_t"] = "student_t"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    head: str = "autoregressive"
+    head_settings: dict[str, Any] = Field(default_factory=dict)
+    map_weight: NotNegative = 1.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(f"blocks: needs {len(self.widths)} numbers, one a stage")
+        return self

@@ -1,0 +1,155 @@
+"""The systems of globular clusters: mocks from libraries of evolved clusters, maps of mass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from melotte.engine.results import ResultColumn
+from melotte.errors import MelotteValueError
+from melotte.networks.map_posteriors import map_log_likelihood
+from melotte.parameters import Parameter, Prior
+from melotte.systems.base import Batch, Field, Observation, Output, RowError
+from melotte.systems.globular_clusters import preparation
+from melotte.systems.globular_clusters.library_stars import load_stars
+from melotte.systems.globular_clusters.network import GlobularNetwork
+from melotte.systems.globular_clusters.observing import observe
+from melotte.systems.globular_clusters.photometry import SUMMARIES, map_summaries
+from melotte.systems.globular_clusters.scenes import GlobularScenes, SceneSimulator
+from melotte.systems.globular_clusters.settings import AREAS, Area, DataSettings, ModelSettings
+
+
+class ClusterMapSystem:
+    """What the systems that read maps of clusters share: mocks, areas, summaries.
+
+    Parameters
+    ----------
+    data : DataSettings
+    parameters : tuple of Parameter
+    """
+
+    name: str
+    shared_groups = True
+    """Groups are runs of the library, the same in every batch."""
+
+    def __init__(self, data: DataSettings, parameters: tuple[Parameter, ...]) -> None:
+        self.data = data
+        self.parameters = parameters
+        self.area: Area = "training"
+        self._simulators: dict[tuple[Area, torch.device], SceneSimulator] = {}
+
+    def in_area(self, area: Area) -> ClusterMapSystem:
+        """The same system, whose mocks come from other runs.
+
+        Parameters
+        ----------
+        area : {"training", "validation", "test"}
+        """
+        if area == self.area:
+            return self
+        other = object.__new__(type(self))
+        other.__dict__ = self.__dict__ | {"area": AREAS[AREAS.index(area)]}
+        return other
+
+    def simulator(self, device: torch.device | str = "cpu") -> SceneSimulator:
+        """The simulator of this area on a device; its library is read on first use."""
+        key = (self.area, torch.device(device))
+        if key not in self._simulators:
+            stars = load_stars(self.data, self.area).to(key[1])
+            self._simulators[key] = SceneSimulator(self.data, stars, self.area)
+        return self._simulators[key]
+
+    def draw(self, n: int, generator: torch.Generator) -> GlobularScenes:
+        """Draw and render ``n`` clusters."""
+        return self.simulator(generator.device).draw(n, generator)
+
+    def observe(self, latent: GlobularScenes, generator: torch.Generator, views: int = 1) -> Batch:
+        """Record each scene ``views`` times.
+
+        See :func:`melotte.systems.globular_clusters.observing.observe`.
+        """
+        return observe(latent, self.data, generator, views)
+
+    def read(self, source: Any, options: Mapping[str, Any]) -> Iterator[Observation | RowError]:
+        """Not available: this system is applied to the mocks of banks alone.
+
+        Raises
+        ------
+        MelotteValueError
+            Always.
+        """
+        del source, options
+        raise MelotteValueError(
+            f"the system {self.name} reads no images; it is trained and judged on mocks and banks"
+        )
+
+    def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
+        """Flux, colour, size and noise of each map."""
+        return map_summaries(observation), SUMMARIES
+
+
+class GlobularClusters(ClusterMapSystem):
+    """Joint posterior over distance, age, mass and structure; map of mass with errors.
+
+    Parameters
+    ----------
+    data : DataSettings
+    model : ModelSettings
+    """
+
+    name = "globular-clusters"
+    outputs = (
+        Output("posterior", "vector", "distance, age, metallicity, mass, M/L, size, remnants"),
+        Output("mass_map", "map", "log10(mass/(Msun/px)), smoothed"),
+    )
+
+    def __init__(self, data: DataSettings, model: ModelSettings) -> None:
+        super().__init__(data, data.cluster_parameters())
+        self.model = model
+
+    def constants(self, batch: Batch) -> dict[str, Any]:
+        """Units and spreads; see :func:`.preparation.measure_constants`."""
+        return preparation.measure_constants(batch)
+
+    def prepare(self, observation: Observation, constants: Mapping[str, Any]) -> dict[str, Field]:
+        """Network input; see :func:`.preparation.prepared`."""
+        return preparation.prepared(observation, constants)
+
+    def network(self, constants: Mapping[str, Any]) -> nn.Module:
+        """Build an untrained :class:`GlobularNetwork`."""
+        sizes = preparation.input_sizes(len(self.data.bands), self.data.dispersion_share > 0)
+        of_target = (constants["map_mean"], constants["map_std"])
+        return GlobularNetwork(self.model, *sizes, len(self.parameters), of_target)
+
+    def loss(self, outputs: Mapping[str, Any], batch: Batch) -> dict[str, Tensor]:
+        """Terms of the loss, each (batch,).
+
+        The negative log posterior density in the unit cube, and the mean over pixels of the
+        negative log density of log10 mass.
+        """
+        unit = Prior(self.parameters).to_unit(batch.theta)
+        log_prob = outputs["posterior"].log_prob_known(unit, batch.theta_known)
+        pixels = map_log_likelihood(outputs["mass_map"], batch.targets["log_mass_map"])
+        return {
+            "negative_log_posterior": -log_prob,
+            "map": -self.model.map_weight * pixels,
+        }
+
+    def result_columns(
+        self, observation: Observation, outputs: Mapping[str, Any]
+    ) -> dict[str, ResultColumn]:
+        """The mass of the predicted map."""
+        del observation
+        mass = map_mass(outputs["mass_map"].mean)
+        return {"log_map_mass": ResultColumn(mass, "", MAP_MASS)}
+
+
+MAP_MASS = "log10(sum of the predicted map of mass/Msun)"
+
+
+def map_mass(log_map: Tensor) -> Any:
+    """Sum of maps of log10 mass (batch, 1, rows, columns), as log10; an array (batch,)."""
+    return torch.log10((10 ** log_map.double()).sum((1, 2, 3))).cpu().numpy()
