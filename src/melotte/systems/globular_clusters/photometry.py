@@ -124,7 +124,7 @@ def map_summaries(observation: Observation) -> Tensor:
     dispersion: Any = observation.data.get("dispersion")
     kinematics = nothing
     if dispersion is not None:
-        kinematics = torch.log10(dispersion.flatten(1).nanmedian(1).values.clamp(min=1e-3))
+        kinematics = torch.log10(dispersion.flatten(1).nanmedian(1).values.clamp(min=0.1))
     log_noise = torch.log10(noise[:, 0] / scale)
     return torch.stack(
         [

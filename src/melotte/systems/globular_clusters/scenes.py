@@ -29,6 +29,8 @@ from melotte.telescope.foreground import field_stars
 PASSBANDS = {"V": "Bessell_V", "B": "Bessell_B"}
 FIELD_STAR_LIMIT = 20.0
 """Magnitude in V that densities of field stars count down to."""
+LEAST_SIGNAL = 3.0
+"""Signal to noise ratio of a spectrum's pixel below which there is no dispersion."""
 _FIELD_STARS = 50_000
 _FIELD_STREAM, _ORIENTATIONS = 1, 2
 
@@ -203,8 +205,9 @@ class SceneSimulator:
                     Spectrograph(BIN_PIXELS),
                     self.grid,
                 )
-                dispersion[chosen] = found.dispersion
-                error[chosen] = found.measurement_error
+                good = found.signal_to_noise >= LEAST_SIGNAL
+                dispersion[chosen] = torch.where(good, found.dispersion, torch.nan)
+                error[chosen] = torch.where(good, found.measurement_error, torch.nan)
         return dispersion, error
 
     def _theta(self, snapshot: Tensor, distance: Tensor, mass: Tensor, light_fov: Tensor) -> Tensor:

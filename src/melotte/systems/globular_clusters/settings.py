@@ -142,7 +142,8 @@ class DataSettings(Settings):
     mass_smoothing : float, px
         The same of the map of mass.
     mass_floor : float, Msun/px
-        Least mass of a pixel of the smoothed map: its logarithm is the target.
+        Least mass of a pixel of the smoothed map: its logarithm is the target. Of pixels at the
+        floor the network learns that they are as low or lower.
     missing_band_share : float
         Share of maps without B.
     dispersion_share : float
@@ -182,7 +183,7 @@ class DataSettings(Settings):
     metallicity: tuple[float, float] = (-2.5, 0.1)
     log_total_mass: tuple[float, float] = (2.0, 6.5)
     log_mass_fov: tuple[float, float] = (1.0, 6.5)
-    mass_to_light_v: tuple[float, float] = (0.05, 50.0)
+    mass_to_light_v: tuple[float, float] = (0.01, 100.0)
     half_mass_radius: tuple[float, float] = (0.1, 100.0)
 
     @model_validator(mode="after")

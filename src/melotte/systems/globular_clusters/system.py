@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,11 +11,11 @@ from torch import Tensor, nn
 
 from melotte.engine.results import ResultColumn
 from melotte.errors import MelotteValueError
-from melotte.networks.map_posteriors import map_log_likelihood
 from melotte.parameters import Parameter, Prior
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
 from melotte.systems.globular_clusters import preparation
 from melotte.systems.globular_clusters.library_stars import load_stars
+from melotte.systems.globular_clusters.losses import floored_log_likelihood
 from melotte.systems.globular_clusters.network import GlobularNetwork
 from melotte.systems.globular_clusters.observing import observe
 from melotte.systems.globular_clusters.photometry import SUMMARIES, map_summaries
@@ -128,11 +129,13 @@ class GlobularClusters(ClusterMapSystem):
         """Terms of the loss, each (batch,).
 
         The negative log posterior density in the unit cube, and the mean over pixels of the
-        negative log density of log10 mass.
+        negative log likelihood of log10 mass; see :func:`.losses.floored_log_likelihood`.
         """
         unit = Prior(self.parameters).to_unit(batch.theta)
         log_prob = outputs["posterior"].log_prob_known(unit, batch.theta_known)
-        pixels = map_log_likelihood(outputs["mass_map"], batch.targets["log_mass_map"])
+        floor = math.log10(self.data.mass_floor)
+        target = batch.targets["log_mass_map"]
+        pixels = floored_log_likelihood(outputs["mass_map"], target, floor)
         return {
             "negative_log_posterior": -log_prob,
             "map": -self.model.map_weight * pixels,

@@ -1,0 +1,78 @@
+import math
+
+import pytest
+import torch
+
+from melotte.errors import MelotteValueError
+from melotte.networks.map_posteriors import MapPosterior, map_log_likelihood
+from melotte.systems.globular_clusters.losses import floored_log_likelihood
+
+FLOOR = -3.0
+
+
+def posterior(generator, degrees=None):
+    mean = torch.randn(4, 1, 8, 8, generator=generator) - 2
+    scale = torch.rand(4, 1, 8, 8, generator=generator) + 0.1
+    return MapPosterior(mean, scale, degrees)
+
+
+@pytest.mark.parametrize("degrees", [None, torch.tensor([5.0])])
+def test_above_the_floor_it_is_the_density(generator, degrees):
+    found = posterior(generator, degrees)
+    target = found.mean.clamp(min=-2.9) + 0.3
+    torch.testing.assert_close(
+        floored_log_likelihood(found, target, FLOOR), map_log_likelihood(found, target)
+    )
+
+
+def test_at_the_floor_it_is_the_probability_of_less(generator):
+    found = posterior(generator)
+    target = torch.full_like(found.mean, FLOOR)
+    normal = torch.distributions.Normal(found.mean.double(), found.scale.double() + 0.4)
+    wide = MapPosterior(found.mean, found.scale + 0.4)
+    expected = normal.cdf(target.double()).log().mean((1, 2, 3)).float()
+    torch.testing.assert_close(floored_log_likelihood(wide, target, FLOOR), expected)
+
+
+def test_empty_pixels_do_not_reward_narrow_errors():
+    target = torch.full((1, 1, 4, 4), FLOOR)
+    scores = []
+    for scale in (1e-1, 1e-3):
+        found = MapPosterior(target - 1.0, torch.full_like(target, scale))
+        scores.append(float(floored_log_likelihood(found, target, FLOOR)))
+    assert scores == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_the_true_errors_of_maps_with_a_floor_are_found(generator):
+    """Draws about -2.5 with a deviation of 0.5, a sixth of them below the floor."""
+    truth = -2.5 + 0.5 * torch.randn(1, 1, 200, 200, generator=generator)
+    target = truth.clamp(min=FLOOR)
+    free = torch.tensor([-1.0, 0.0], requires_grad=True)
+    optimiser = torch.optim.LBFGS([free], max_iter=100)
+
+    def loss():
+        optimiser.zero_grad()
+        found = MapPosterior(free[0].expand_as(target), free[1].exp().expand_as(target))
+        value = -floored_log_likelihood(found, target, FLOOR).mean()
+        value.backward()
+        return value.detach()
+
+    optimiser.step(loss)
+    mean, log_scale = free.detach()
+    assert float(mean) == pytest.approx(-2.5, abs=0.02)
+    assert float(log_scale.exp()) == pytest.approx(0.5, abs=0.02)
+    # Without the floor's share the error comes out too small.
+    assert float(target.std()) < 0.47
+
+
+def test_gradients_stay_finite_far_from_the_floor():
+    mean = torch.tensor([[[[50.0, -60.0]]]], requires_grad=True)
+    found = MapPosterior(mean, torch.full_like(mean, 0.1))
+    target = torch.tensor([[[[FLOOR, math.log10(2)]]]])
+    floored_log_likelihood(found, target, FLOOR).sum().backward()
+    assert bool(mean.grad.isfinite().all())
+
+
+def test_other_shapes_are_refused(generator):
+    with pytest.raises(MelotteValueError, match="do not fit"):
+        floored_log_likelihood(posterior(generator), torch.zeros(4, 1, 8, 9), FLOOR)
