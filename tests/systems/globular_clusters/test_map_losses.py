@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 
 from melotte.errors import MelotteValueError
 from melotte.networks.map_posteriors import MapPosterior, map_log_likelihood
@@ -32,6 +33,22 @@ def test_at_the_floor_it_is_the_probability_of_less(generator):
     wide = MapPosterior(found.mean, found.scale + 0.4)
     expected = normal.cdf(target.double()).log().mean((1, 2, 3)).float()
     torch.testing.assert_close(floored_log_likelihood(wide, target, FLOOR), expected)
+
+
+@pytest.mark.parametrize("degrees", [3.0, 5.0, 30.0])
+def test_at_the_floor_of_students(degrees):
+    mean = torch.linspace(-9, 3, 200).view(1, 1, 1, 200)
+    found = MapPosterior(mean, torch.full_like(mean, 0.7), torch.tensor([degrees]))
+    one = [
+        floored_log_likelihood(
+            MapPosterior(m.view(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.7), found.degrees),
+            torch.full((1, 1, 1, 1), FLOOR),
+            FLOOR,
+        )
+        for m in mean.flatten()
+    ]
+    exact = stats.t.cdf((FLOOR - mean.flatten().numpy()) / 0.7, degrees)
+    assert torch.cat(one).exp().numpy() == pytest.approx(exact, abs=0.003)
 
 
 def test_empty_pixels_do_not_reward_narrow_errors():
@@ -65,10 +82,11 @@ def test_the_true_errors_of_maps_with_a_floor_are_found(generator):
     assert float(target.std()) < 0.47
 
 
-def test_gradients_stay_finite_far_from_the_floor():
-    mean = torch.tensor([[[[50.0, -60.0]]]], requires_grad=True)
-    found = MapPosterior(mean, torch.full_like(mean, 0.1))
-    target = torch.tensor([[[[FLOOR, math.log10(2)]]]])
+@pytest.mark.parametrize("degrees", [None, torch.tensor([4.0])])
+def test_gradients_stay_finite_near_and_far_from_the_floor(degrees):
+    mean = torch.tensor([[[[50.0, -60.0, FLOOR]]]], requires_grad=True)
+    found = MapPosterior(mean, torch.full_like(mean, 0.1), degrees)
+    target = torch.tensor([[[[FLOOR, math.log10(2), FLOOR]]]])
     floored_log_likelihood(found, target, FLOOR).sum().backward()
     assert bool(mean.grad.isfinite().all())
 

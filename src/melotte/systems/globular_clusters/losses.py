@@ -14,8 +14,8 @@ def floored_log_likelihood(posterior: MapPosterior, target: Tensor, floor: float
 
     A pixel at the floor is known to be as low or lower, so its likelihood is the probability of
     that (Tobin 1958, Econometrica 26, 24); a density there would reward ever narrower errors of
-    empty pixels, which are all alike. That probability is a normal distribution's, also where the
-    posterior is Student's.
+    empty pixels, which are all alike. Student's probabilities are Wallace's (1959, Ann. Math.
+    Stat. 30, 1121), right to 0.003 for 3 degrees of freedom or more.
 
     Parameters
     ----------
@@ -39,7 +39,19 @@ def floored_log_likelihood(posterior: MapPosterior, target: Tensor, floor: float
             f"target maps {tuple(target.shape)} do not fit the predicted ones "
             f"{tuple(posterior.mean.shape)}"
         )
-    below = torch.special.log_ndtr((floor - posterior.mean) / posterior.scale)
+    score = (floor - posterior.mean) / posterior.scale
+    below = torch.special.log_ndtr(_normal_score(score, posterior.degrees))
     # Single precision of the logarithm.
     at_floor = target <= floor + 1e-5
     return torch.where(at_floor, below, posterior.log_prob(target)).mean((1, 2, 3))
+
+
+def _normal_score(score: Tensor, degrees: Tensor | None) -> Tensor:
+    """The normal deviate that is as probable as Student's ``score`` (batch, n_maps, ...)."""
+    if degrees is None:
+        return score
+    nu = degrees[:, None, None]
+    # Its limit at 0 is 1, and the ratio has no derivative there.
+    squared = (score.square() / nu).clamp(min=1e-6)
+    factor = (8 * nu + 1) / (8 * nu + 3)
+    return factor * score * (torch.log1p(squared) / squared).sqrt()
