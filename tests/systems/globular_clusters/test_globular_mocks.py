@@ -107,6 +107,21 @@ def test_the_same_generator_gives_the_same_mocks(library, orientation):
     assert not torch.equal(one.observation.data["noise"], other.observation.data["noise"])
 
 
+def test_many_scenes_are_drawn_a_few_at_a_time(library, monkeypatch):
+    monkeypatch.setattr(scenes_module, "AT_ONCE", 3)
+    system = system_of(library)
+    generator = keyed_generator(1, 1)
+    scenes = system.draw(8, generator)
+    again = keyed_generator(1, 1)
+    first = system.draw(3, again)
+    second = system.draw(3, again)
+    assert len(scenes) == 8
+    assert torch.equal(scenes.light[:3], first.light)
+    assert torch.equal(scenes.mass[3:6], second.mass)
+    assert torch.equal(scenes.pointing.centre[3:6], second.pointing.centre)
+    assert scenes.run.shape == scenes.log_light_fov.shape == (8,)
+
+
 def test_views_share_a_cluster_and_differ_in_orientation_and_noise(library):
     system = system_of(library, "data.missing_band_share=0")
     batch = mock_batch(system, 16, 5, 3, views=8)

@@ -29,6 +29,8 @@ from melotte.systems.globular_clusters.system import MAP_MASS, ClusterMapSystem,
 
 OLDEST = 15.0
 """Upper end of the range of ages, Gyr."""
+FAINTEST = 0.01
+"""Share of the pixels of training mocks that are as faint as the floor of fluxes, or fainter."""
 _MARGIN = 1.2
 
 
@@ -92,7 +94,8 @@ class PiDoc(ClusterMapSystem):
         positive = flux[flux > 0]
         if not len(positive):
             raise MelotteValueError("no training map holds any light")
-        floor = float(positive.min())
+        # The faintest light of all is rounding of the rendering.
+        floor = float(positive.kthvalue(1 + int(FAINTEST * (len(positive) - 1))).values)
         logs = torch.log10(flux.nan_to_num(0.0).clamp(min=floor))
         return {
             "log_flux_floor": float(torch.log10(torch.tensor(floor))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,6 +30,8 @@ from melotte.telescope.foreground import field_stars
 PASSBANDS = {"V": "Bessell_V", "B": "Bessell_B"}
 FIELD_STAR_LIMIT = 20.0
 """Magnitude in V that densities of field stars count down to."""
+AT_ONCE = 64
+"""Scenes whose stars, of which there may be millions, are in memory together."""
 LEAST_SIGNAL = 3.0
 """Signal to noise ratio of a spectrum's pixel below which there is no dispersion."""
 _FIELD_STARS = 50_000
@@ -95,6 +98,10 @@ class SceneSimulator:
 
     def draw(self, n: int, generator: torch.Generator) -> GlobularScenes:
         """Draw and render ``n`` scenes; the generator is on the device of the stars."""
+        sizes = [min(AT_ONCE, n - first) for first in range(0, n, AT_ONCE)]
+        return _joined([self._draw(size, generator) for size in sizes])
+
+    def _draw(self, n: int, generator: torch.Generator) -> GlobularScenes:
         snapshot = self.stars.choose(n, generator)
         stars = self._projected(snapshot, generator)
         pointing = self._pointing(n, generator)
@@ -223,6 +230,25 @@ class SceneSimulator:
             inside = (value >= one.low) & (value <= one.high)
             columns.append(torch.where(inside, value, torch.nan))
         return torch.stack(columns, 1)
+
+
+def _joined(parts: Sequence[GlobularScenes]) -> GlobularScenes:
+    """Scenes of all parts, end to end."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def together(name: str) -> Tensor:
+        return torch.cat([getattr(one, name) for one in parts])
+
+    looked = [one.pointing for one in parts]
+    pointing = Pointing(
+        *(
+            torch.cat([getattr(one, name) for one in looked])
+            for name in ("distance", "centre", "psf_fwhm", "pixel_scale")
+        )
+    )
+    names = ("light", "mass", "theta", "log_light_fov", "dispersion", "dispersion_error", "run")
+    return GlobularScenes(pointing=pointing, **{name: together(name) for name in names})
 
 
 def _drawn(
