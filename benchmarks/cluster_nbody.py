@@ -3,9 +3,10 @@
     python benchmarks/cluster_nbody.py --stars 2048 --seeds 2
 
 Both begin with the same Plummer spheres, of which one star in a hundred is twenty times as heavy
-as the others. Direct summation: leapfrog with fixed steps and Plummer softening. Its Coulomb
-logarithm follows from the softening and sets that of the Monte Carlo runs, so nothing is fitted.
-Times are in initial half-mass relaxation times (Spitzer's, with that logarithm), radii in initial
+as the others. Direct summation: leapfrog with fixed steps and Plummer softening. The Coulomb
+logarithm of the Monte Carlo runs is that of softened encounters up to 0.275 half-mass radii, the
+reach that ln(0.11 N) stands for in a Plummer sphere of equal stars, so nothing is fitted. Times
+are in initial half-mass relaxation times (Spitzer's, with that logarithm), radii in initial
 half-mass radii.
 """
 
@@ -26,6 +27,8 @@ from melotte.sky.monte_carlo.units import GRAVITY, PC_PER_MYR
 
 HEAVY = 20.0
 HEAVY_SHARE = 0.01
+REACH = 0.275
+"""Largest impact parameter, half-mass radii: 0.11 N times that of deflections by 90 degrees."""
 
 
 @njit(cache=True, fastmath=True)
@@ -127,15 +130,14 @@ def main() -> None:
     parser.add_argument("--monte-carlo-seeds", type=int, default=8)
     parser.add_argument("--softening", type=float, default=0.01, help="in half-mass radii")
     parser.add_argument("--step", type=float, default=1 / 256, help="in units of G = M = r_h = 1")
-    parser.add_argument("--until", type=float, default=0.3, help="relaxation times")
+    parser.add_argument("--until", type=float, default=0.183, help="relaxation times")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     if given.quick:
         given.stars, given.seeds, given.monte_carlo_seeds, given.until = 1000, 1, 2, 0.05
-    # Deflections by softened stars: the sum over impact parameters up to r_h (Plummer softening
-    # cuts at about the softening).
-    coulomb = math.log(1 / given.softening)
+    # The sum of b^3 db / (b^2 + eps^2)^2 up to the reach.
+    coulomb = math.log(REACH / given.softening) - 0.5
     relaxation = 0.138 * given.stars / coulomb
     times = relaxation * np.linspace(given.until / 6, given.until, 6)
     begun = time.process_time()
