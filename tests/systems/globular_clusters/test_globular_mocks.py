@@ -19,7 +19,12 @@ from melotte.systems.registry import build_system, load_preset
 
 # Everything falls on the map, and nothing but the cluster.
 WIDE = ["data.pixel_scale=8.0", "data.psf_fwhm=16.0", "data.distance=[80, 160]", "data.offset=0"]
-CLEAN = ["data.noise=none", "data.dispersion_share=0", "data.missing_band_share=0"]
+CLEAN = [
+    "data.noise=none",
+    "data.label_spread=0",
+    "data.dispersion_share=0",
+    "data.missing_band_share=0",
+]
 
 
 def system_of(library, *settings):
@@ -105,6 +110,24 @@ def test_the_same_generator_gives_the_same_mocks(library, orientation):
     assert torch.equal(one.theta.nan_to_num(-1), two.theta.nan_to_num(-1))
     other = mock_batch(system, 8, 5, 4, views=2)
     assert not torch.equal(one.observation.data["noise"], other.observation.data["noise"])
+
+
+def test_labels_scatter_in_training_alone(library):
+    seen = {}
+    for area in ("training", "test"):
+        exact, spread = (
+            system_of(library, f"data.label_spread={factor}").in_area(area) for factor in (0, 1)
+        )
+        # The scatter is drawn last, and the batch small enough to be drawn at once.
+        pair = [one.draw(60, keyed_generator(1, 1)).theta for one in (exact, spread)]
+        seen[area] = pair[1] - pair[0]
+    assert not bool(seen["test"].nan_to_num(0).any())
+    system = system_of(library)
+    assert not bool(column(system, seen["training"], "distance").any())
+    for name, size in (("log_age", 0.01), ("log_mass_fov", 0.01), ("remnant_fraction", 0.003)):
+        found = column(system, seen["training"], name)
+        found = found[found.isfinite()]
+        assert float(found.std()) == pytest.approx(size, rel=0.3)
 
 
 def test_many_scenes_are_drawn_a_few_at_a_time(library, monkeypatch):

@@ -34,6 +34,20 @@ AT_ONCE = 64
 """Scenes whose stars, of which there may be millions, are in memory together."""
 LEAST_SIGNAL = 3.0
 """Signal to noise ratio of a spectrum's pixel below which there is no dispersion."""
+LABEL_SPREAD = {
+    "log_age": 0.01,
+    "metallicity": 0.03,
+    "log_total_mass": 0.01,
+    "log_mass_fov": 0.01,
+    "mass_to_light_v": 0.02,
+    "half_mass_radius": 0.02,
+    "remnant_fraction": 0.003,
+}
+"""Standard deviation of training labels about the truth; of a relative error where the parameter's
+scale is logarithmic.
+
+A library holds few ages and metallicities, and either with the other tells the run: a density of
+peaks at its clusters would fit it best. So each stands for its neighbours too."""
 _FIELD_STARS = 50_000
 _FIELD_STREAM, _ORIENTATIONS = 1, 2
 
@@ -117,7 +131,7 @@ class SceneSimulator:
             render_light(shown, pointing, self.grid),
             mass,
             pointing,
-            self._theta(snapshot, pointing.distance, mass, light_fov),
+            self._theta(snapshot, pointing.distance, mass, light_fov, generator),
             torch.log10(light_fov).float(),
             dispersion,
             error,
@@ -217,16 +231,28 @@ class SceneSimulator:
                 error[chosen] = torch.where(good, found.measurement_error, torch.nan)
         return dispersion, error
 
-    def _theta(self, snapshot: Tensor, distance: Tensor, mass: Tensor, light_fov: Tensor) -> Tensor:
+    def _theta(
+        self,
+        snapshot: Tensor,
+        distance: Tensor,
+        mass: Tensor,
+        light_fov: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
         mass_fov = mass.double().sum((1, 2))
         known = {name: one[snapshot] for name, one in self.stars.truth.items()} | {
             "distance": distance,
             "log_mass_fov": torch.log10(mass_fov),
             "mass_to_light_v": mass_fov / light_fov,
         }
+        spread = self.data.label_spread if self.area == "training" else 0.0
         columns = []
         for one in self.data.cluster_parameters():
             value = known[one.name].float()
+            if spread > 0 and one.name in LABEL_SPREAD:
+                deviate = torch.randn(value.shape, generator=generator, device=value.device)
+                step = spread * LABEL_SPREAD[one.name] * deviate
+                value = value * torch.exp(step) if one.scale == "log" else value + step
             inside = (value >= one.low) & (value <= one.high)
             columns.append(torch.where(inside, value, torch.nan))
         return torch.stack(columns, 1)

@@ -148,6 +148,9 @@ class DataSettings(Settings):
         Share of maps without B.
     dispersion_share : float
         Share of maps with a map of velocity dispersions; 0 leaves the channel out.
+    label_spread : float
+        Factor on :data:`melotte.systems.globular_clusters.scenes.LABEL_SPREAD`, by which labels of
+        the area "training" scatter about the truth; 0 for none.
     least_stars : int
         Snapshots with fewer are left out.
     log_age : (float, float)
@@ -178,6 +181,7 @@ class DataSettings(Settings):
     mass_floor: Positive = 1e-3
     missing_band_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dispersion_share: Share = 0.0
+    label_spread: NotNegative = 1.0
     least_stars: Annotated[int, Field(gt=0)] = 1000
     log_age: tuple[float, float] = (8.4, 10.16)
     metallicity: tuple[float, float] = (-2.5, 0.1)
