@@ -6,6 +6,9 @@ Every class subclasses the builtin that Python users would catch, and the comman
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class MelotteError(Exception):
     """Base of all errors that a user's input or setting can cause."""
@@ -53,3 +56,12 @@ def require(module: str, extra: str) -> object:
         raise MissingExtraError(
             f"{module} is not installed; install it with: pip install 'melotte[{extra}]'"
         ) from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``" (did you mean 'x'?)"`` for near spellings among the known names, or ``""``."""
+    by_lower = {str(candidate).lower(): str(candidate) for candidate in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
+    if not near:
+        return ""
+    return f" (did you mean {' or '.join(repr(by_lower[word]) for word in near)}?)"

@@ -6,9 +6,8 @@ import math
 import re
 from dataclasses import dataclass
 
-from melotte.errors import MelotteValueError
+from melotte.errors import MelotteValueError, did_you_mean
 from melotte.io.gaia_releases import release_name
-from melotte.io.tables import did_you_mean
 
 LARGEST_RADIUS = 30.0
 """Radius of the largest cone that is asked for, deg."""

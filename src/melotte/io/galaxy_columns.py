@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from melotte.errors import MelotteValueError
+from melotte.errors import MelotteValueError, did_you_mean
 from melotte.io.column_options import quantities
 from melotte.io.gaia_columns import matching_name, normalised
 from melotte.io.table_files import TableFile, listed
-from melotte.io.tables import did_you_mean
 
 ARCHIVE_NAMES: dict[str, tuple[str, ...]] = {
     "cluster": (

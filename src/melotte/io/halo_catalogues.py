@@ -17,10 +17,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.errors import MelotteFileError, MelotteValueError, did_you_mean
 from melotte.io.gaia_columns import matching_name, normalised
 from melotte.io.table_files import listed, one_line
-from melotte.io.tables import did_you_mean, read_table
+from melotte.io.tables import read_table
 
 Array = NDArray[np.float64]
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from melotte.errors import MelotteValueError
+from melotte.errors import MelotteValueError, did_you_mean
 from melotte.io.column_options import quantities
 from melotte.io.gaia_columns import matching_name, normalised
 from melotte.io.galaxy_columns import converted
 from melotte.io.table_files import TableFile, listed, one_line, shortened
-from melotte.io.tables import did_you_mean, read_table, table_path
+from melotte.io.tables import read_table, table_path
 
 if TYPE_CHECKING:
     from astropy.table import Table

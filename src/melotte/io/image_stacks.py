@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from melotte.errors import MelotteValueError
+from melotte.errors import MelotteValueError, did_you_mean
 from melotte.flags import Flag
 from melotte.io.image_headers import BandHeader, plain_band
 from melotte.io.table_files import shortened
-from melotte.io.tables import did_you_mean
 
 STACK_SIZE = 256
 """Most stamps of one stack."""

@@ -10,11 +10,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
+from melotte.errors import MelotteError, MelotteFileError, MelotteValueError, did_you_mean
 from melotte.io.simulation_files import SimulationOptions
 from melotte.io.star_snapshots import StarSnapshot
 from melotte.io.table_files import one_line
-from melotte.io.tables import did_you_mean
 
 _HEAD_BYTES = 8192
 

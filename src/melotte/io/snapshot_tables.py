@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from melotte.errors import MelotteValueError
+from melotte.errors import MelotteValueError, did_you_mean
 from melotte.io.column_options import quantities
 from melotte.io.density_centres import centred
 from melotte.io.gaia_columns import matching_name, normalised
@@ -18,7 +18,7 @@ from melotte.io.galaxy_columns import converted
 from melotte.io.simulation_files import SimulationOptions, main_sequence_kind
 from melotte.io.star_snapshots import StarSnapshot
 from melotte.io.table_files import TableFile, listed
-from melotte.io.tables import did_you_mean, read_table
+from melotte.io.tables import read_table
 
 OPTIONS = ("time", "metallicity", "column", "unit")
 

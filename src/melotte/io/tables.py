@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.errors import MelotteFileError, MelotteValueError, did_you_mean
 from melotte.io.binary_tables import from_masked, read_fits, read_parquet, read_votable
 from melotte.io.delimited_text import Chooser, read_csv, read_ecsv
 from melotte.io.table_files import TableFile, listed, read_bytes, table_format
@@ -114,12 +113,3 @@ def _from_memory(path: Path, source: Table, choose: Chooser) -> TableFile:
         columns[name] = from_masked(np.ma.MaskedArray(bare, mask))
     metadata = {str(key): str(value) for key, value in dict(source.meta or {}).items()}
     return TableFile(path, "memory", columns, units, metadata)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``" (did you mean 'x'?)"`` for near spellings among the known names, or ``""``."""
-    by_lower = {str(candidate).lower(): str(candidate) for candidate in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
-    if not near:
-        return ""
-    return f" (did you mean {' or '.join(repr(by_lower[word]) for word in near)}?)"

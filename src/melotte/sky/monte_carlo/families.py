@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from melotte.errors import MelotteValueError
-from melotte.io.tables import did_you_mean
+from melotte.errors import MelotteValueError, did_you_mean
 from melotte.sky.monte_carlo.equilibria import King, Plummer
 from melotte.sky.monte_carlo.evolution import ClusterModel
 from melotte.sky.monte_carlo.tides import CircularOrbit

@@ -37,7 +37,7 @@ def turning_points(  # pragma: no cover - compiled
     Returns
     -------
     tuple of float
-        Radii, pc, and |d v_r^2 / dr|, (km/s)^2 / pc, at the two ends.
+        Radii, pc, and the absolute slopes of v_r^2, (km/s)^2 / pc, at the two ends.
     """
     square = momentum * momentum
     inside = energy - own / max(radius[here], softening)

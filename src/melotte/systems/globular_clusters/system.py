@@ -112,7 +112,7 @@ class GlobularClusters(ClusterMapSystem):
         self.model = model
 
     def constants(self, batch: Batch) -> dict[str, Any]:
-        """Units and spreads; see :func:`.preparation.measure_constants`."""
+        """Units and spreads; see ``preparation.measure_constants``."""
         return preparation.measure_constants(batch)
 
     def prepare(self, observation: Observation, constants: Mapping[str, Any]) -> dict[str, Field]:
