@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
+from melotte.io.simulation_files import SOLAR_METAL_FRACTION
+from melotte.io.star_snapshots import BLACK_HOLE
 from melotte.sky.monte_carlo.equilibria import King
 from melotte.sky.monte_carlo.evolution import ClusterEvolution, ClusterModel
 from melotte.sky.monte_carlo.snapshots import snapshot_of
 from melotte.sky.monte_carlo.tides import CircularOrbit
 
-SOLAR_METAL_FRACTION = 0.0185
 KING_DEPTH = 5.0
 UNTIL = 12_000.0
 
@@ -84,7 +85,7 @@ def cmc_table(folder: Path, runs: int, n_stars: int, seed: int) -> list[dict[str
                 "cmc_ml": float(row["ML_V"]),
                 "size": snapshot.half_light_radius,
                 "cmc_size": float(row["Rhl_V"]),
-                "black_holes": int((snapshot.kind == 14).sum()),
+                "black_holes": int((snapshot.kind == BLACK_HOLE).sum()),
                 "cmc_black_holes": int(float(row["N_14"])),
                 "seconds": seconds,
                 "energy_error": cluster.energy_error,

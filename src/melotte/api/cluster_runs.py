@@ -66,6 +66,8 @@ def simulate_clusters(
     MissingExtraError
         Without numba (``melotte[fast]``).
     """
+    from melotte.engine.bank_writing import shard_path
+
     require("numba", "fast")
     family = _family(words)
     if not 1 <= task <= of:
@@ -75,8 +77,9 @@ def simulate_clusters(
             f"n={n}, workers={workers}, seed={seed}: n and workers must be at least 1, seed 0"
         )
     path = Path("clusters.h5" if output is None else output)
-    if of > 1:
-        path = path.with_name(f"{path.stem}.{task:04d}-of-{of:04d}{path.suffix or '.h5'}")
+    if of > 1 and not path.suffix:
+        path = path.with_suffix(".h5")
+    path = shard_path(path, task, of)
     folder = path.with_name(f".{path.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
     asked = {"family": asdict(family), "seed": seed, "n": n, "task": task, "of": of}

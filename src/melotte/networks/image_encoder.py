@@ -55,15 +55,7 @@ class ImageEncoder(nn.Module):
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(inplace=True),
         )
-        self.stages = nn.ModuleList()
-        before = widths[0]
-        for number, (width, depth) in enumerate(zip(widths, blocks, strict=True)):
-            strides = [2 if number else 1] + [1] * (depth - 1)
-            layers = []
-            for stride in strides:
-                layers.append(ResidualBlock(before, width, stride))
-                before = width
-            self.stages.append(nn.Sequential(*layers))
+        self.stages = residual_stages(widths, blocks)
         self.circumstances = nn.Sequential(nn.Linear(n_context, 64), nn.GELU())
         films = [nn.Linear(64, 2 * width) for width in widths]
         for film in films:
@@ -71,8 +63,8 @@ class ImageEncoder(nn.Module):
             nn.init.zeros_(film.bias)
         self.films = nn.ModuleList(films)
         self.features = nn.Sequential(
-            nn.LayerNorm(rings * before + n_context),
-            nn.Linear(rings * before + n_context, n_features),
+            nn.LayerNorm(rings * widths[-1] + n_context),
+            nn.Linear(rings * widths[-1] + n_context, n_features),
             nn.GELU(),
             nn.Dropout(dropout),
             nn.Linear(n_features, n_features),
@@ -129,6 +121,32 @@ class ResidualBlock(nn.Module):
     def forward(self, state: Tensor) -> Tensor:
         """Maps (batch, n_in, rows, columns) to (batch, n_out, rows / stride, ...)."""
         return torch.relu_(self.body(state) + self.shortcut(state))
+
+
+def residual_stages(widths: Sequence[int], blocks: Sequence[int]) -> nn.ModuleList:
+    """Stages of residual blocks, each but the first of half the size of the one before.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Channels of each stage; the first also of what enters.
+    blocks : sequence of int
+        Residual blocks of each stage.
+
+    Returns
+    -------
+    ModuleList of Sequential
+    """
+    stages = nn.ModuleList()
+    before = widths[0]
+    for number, (width, depth) in enumerate(zip(widths, blocks, strict=True)):
+        strides = [2 if number else 1] + [1] * (depth - 1)
+        layers = []
+        for stride in strides:
+            layers.append(ResidualBlock(before, width, stride))
+            before = width
+        stages.append(nn.Sequential(*layers))
+    return stages
 
 
 def ring_means(state: Tensor, rings: int) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from melotte.errors import MelotteValueError
-from melotte.networks.image_encoder import ResidualBlock
+from melotte.networks.image_encoder import ResidualBlock, residual_stages
 from melotte.networks.map_padding import padded
 from melotte.networks.map_posteriors import MapPosterior
 
@@ -88,15 +88,7 @@ class MapNetwork(nn.Module):
         self.n_channels, self.n_maps = n_channels, n_maps
         self.told = nn.Sequential(nn.Linear(n_conditions, _TOLD), nn.GELU())
         self.stem = nn.Conv2d(n_channels, widths[0], 2 * STRIDE, STRIDE, STRIDE // 2)
-        self.down = nn.ModuleList()
-        before = widths[0]
-        for number, (width, depth) in enumerate(zip(widths, blocks, strict=True)):
-            strides = [2 if number else 1] + [1] * (depth - 1)
-            layers = []
-            for stride in strides:
-                layers.append(ResidualBlock(before, width, stride))
-                before = width
-            self.down.append(nn.Sequential(*layers))
+        self.down = residual_stages(widths, blocks)
         self.down_modulations = nn.ModuleList(ChannelModulation(_TOLD, width) for width in widths)
 
         self.gather = nn.Sequential(

@@ -70,6 +70,14 @@ class MapPosterior:
             scores = torch.from_numpy(np.asarray(found)).to(self.mean)
         return self.mean[:, None] + self.scale[:, None] * scores[..., None, None]
 
+    def require_fit(self, target: Tensor) -> None:
+        """Raise :class:`MelotteValueError` when a target map has another shape."""
+        if target.shape != self.mean.shape:
+            raise MelotteValueError(
+                f"target maps {tuple(target.shape)} do not fit the predicted ones "
+                f"{tuple(self.mean.shape)}"
+            )
+
 
 def map_log_likelihood(
     posterior: MapPosterior, target: Tensor, weight: Tensor | None = None
@@ -94,11 +102,7 @@ def map_log_likelihood(
     MelotteValueError
         When the target has another shape than the posterior.
     """
-    if target.shape != posterior.mean.shape:
-        raise MelotteValueError(
-            f"target maps {tuple(target.shape)} do not fit the predicted ones "
-            f"{tuple(posterior.mean.shape)}"
-        )
+    posterior.require_fit(target)
     known = torch.isfinite(target)
     # Replaced before the density, so that no NaN reaches a gradient.
     density = posterior.log_prob(torch.where(known, target, posterior.mean.detach()))

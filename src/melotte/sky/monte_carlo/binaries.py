@@ -148,11 +148,7 @@ def meet_single(  # pragma: no cover - compiled
     pair, total = one + two, one + two + three
     vi = in_space(radial[i], tangential[i])
     vj = in_space(radial[j], tangential[j])
-    centre = np.empty(3)
-    kinetic = 0.0
-    for axis in range(3):
-        centre[axis] = (pair * vi[axis] + three * vj[axis]) / total
-        kinetic += 0.5 * pair * three / total * (vi[axis] - vj[axis]) ** 2
+    centre, kinetic = _relative_motion(vi, vj, pair, three)
     bound = binding_energy(one, two, semi_major[first])
     ledger[ENCOUNTERS] += 1
     if bound < kinetic and np.random.random() < 0.5:
@@ -214,12 +210,7 @@ def meet_binary(  # pragma: no cover - compiled
     hard, soft = name[i], name[j]
     vi = in_space(radial[i], tangential[i])
     vj = in_space(radial[j], tangential[j])
-    total = mass[i] + mass[j]
-    centre = np.empty(3)
-    kinetic = 0.0
-    for axis in range(3):
-        centre[axis] = (mass[i] * vi[axis] + mass[j] * vj[axis]) / total
-        kinetic += 0.5 * mass[i] * mass[j] / total * (vi[axis] - vj[axis]) ** 2
+    centre, kinetic = _relative_motion(vi, vj, mass[i], mass[j])
     one, two = star_mass[hard], star_mass[companion[hard]]
     freed = companion[soft]
     weak = binding_energy(star_mass[soft], star_mass[freed], semi_major[soft])
@@ -239,6 +230,18 @@ def meet_binary(  # pragma: no cover - compiled
 def _hardening():  # pragma: no cover - compiled
     """Relative gain of binding energy, of density (1 + x)^-4.5: its mean is 0.4."""
     return np.random.random() ** (-1 / 3.5) - 1
+
+
+@njit(cache=True)
+def _relative_motion(one, two, first, second):  # pragma: no cover - compiled
+    """Velocity of the centre of two masses, and the energy of their relative motion."""
+    total = first + second
+    centre = np.empty(3)
+    kinetic = 0.0
+    for axis in range(3):
+        centre[axis] = (first * one[axis] + second * two[axis]) / total
+        kinetic += 0.5 * first * second / total * (one[axis] - two[axis]) ** 2
+    return centre, kinetic
 
 
 @njit(cache=True)

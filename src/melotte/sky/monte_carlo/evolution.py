@@ -20,13 +20,13 @@ from melotte.sky.monte_carlo.potential import (
     strong_deflection_radius,
     total_energy,
 )
-from melotte.sky.monte_carlo.stellar_life import StellarLives, event_times
+from melotte.sky.monte_carlo.stellar_life import StellarLives, event_times, types_at_birth
 from melotte.sky.monte_carlo.steps import ESCAPED, ESCAPED_ENERGY, advance
 from melotte.sky.monte_carlo.supernovae import kick
 from melotte.sky.monte_carlo.tides import CircularOrbit, escape_times
 from melotte.sky.monte_carlo.units import GRAVITY
 from melotte.sky.natal_kicks import natal_kick_speeds
-from melotte.sky.remnant_table import remnants_of
+from melotte.sky.remnant_table import BLACK_HOLE, remnants_of
 
 Array = NDArray[np.float64]
 
@@ -134,7 +134,7 @@ class ClusterEvolution:
         self.stars[0] = masses
         self.initial_mass = np.array(masses, dtype=np.float64)
         self.companion = np.full(model.n_stars, -1, dtype=np.int64)
-        self.kind = np.where(masses < 0.7, 0, 1).astype(np.int8)
+        self.kind = types_at_birth(masses)
         self.merged = np.zeros(model.n_stars, dtype=bool)
         self.time = 0.0
         self.step = 0
@@ -160,7 +160,7 @@ class ClusterEvolution:
                 black_hole="fallback" if model.black_holes == "fallback" else "none",
             )
             if model.black_holes == "none":
-                self._kicks[remnants.kind == 14] = np.inf
+                self._kicks[remnants.kind == BLACK_HOLE] = np.inf
 
     def run(
         self,
@@ -366,7 +366,7 @@ class ClusterEvolution:
         self.history.n_stars.append(int(held.sum()))
         self.history.mass.append(self.total_mass)
         self.history.lagrangian_radii.append(self.lagrangian_radii(FRACTIONS).tolist())
-        self.history.n_black_holes.append(int((held & (self.kind == 14)).sum()))
+        self.history.n_black_holes.append(int((held & (self.kind == BLACK_HOLE)).sum()))
         self.history.n_binaries.append(int((self.companion[self.names[: self.n]] >= 0).sum()))
         self.history.energy_error.append(self.energy_error)
 

@@ -132,7 +132,7 @@ FAMILIES: dict[str, ClusterFamily] = {
 }
 """By name: ours of three kinds of use, and those of Chardin & Bianchini 2021, Table 1."""
 
-_NUMBERS = ("until", "first_snapshot", "highest_mass")
+_NUMBERS = ("until", "first_snapshot", "highest_mass", "snapshots")
 
 
 def family_of(name: str, changes: Mapping[str, str] | None = None) -> ClusterFamily:
@@ -175,22 +175,18 @@ def _parsed(field: str, text: str) -> Any:
     if field == "black_holes":
         return text
     try:
-        numbers = tuple(float(part) for part in text.split(","))
+        numbers = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise MelotteValueError(f"{field}={text}: needs a number, or low,high") from error
     if field == "sizes":
-        return numbers
-    if field == "snapshots" and len(numbers) == 1:
-        return int(numbers[0])
-    if field in _NUMBERS and len(numbers) == 1:
-        return numbers[0]
-    if field not in (*_NUMBERS, "snapshots") and len(numbers) in (1, 2):
-        return numbers if len(numbers) == 2 else (numbers[0], numbers[0])
-    raise MelotteValueError(
-        f"{field}={text}: needs one number"
-        if field in (*_NUMBERS, "snapshots")
-        else f"{field}={text}: needs a number, or low,high"
-    )
+        return tuple(numbers)
+    if field in _NUMBERS:
+        if len(numbers) != 1:
+            raise MelotteValueError(f"{field}={text}: needs one number")
+        return int(numbers[0]) if field == "snapshots" else numbers[0]
+    if len(numbers) > 2:
+        raise MelotteValueError(f"{field}={text}: needs a number, or low,high")
+    return numbers[0], numbers[-1]
 
 
 def _check(family: ClusterFamily) -> None:

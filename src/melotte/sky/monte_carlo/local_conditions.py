@@ -99,6 +99,7 @@ def relaxation_rate(square_of_masses, density, speed, coulomb):  # pragma: no co
     return factor * square_of_masses * density * coulomb / max(speed, 1e-6) ** 3
 
 
-def room_for_windows(n: int, window: int) -> np.ndarray:
+@njit(cache=True)
+def room_for_windows(n, window):  # pragma: no cover - compiled
     """An array that :func:`local_conditions` can fill for ``n`` shells."""
     return np.empty((4, (n + window - 1) // window + 1))

@@ -125,7 +125,7 @@ def _meet(  # pragma: no cover - compiled
     parts = _partners(mass[i], found, window, coulomb)
     others = _partners(mass[j], found, window, coulomb)
     if parts == 1 and others == 1:
-        return _pass(i, j, 1, shells, name, stars, companion, found, window, coulomb, moved, ledger)
+        return _pass(i, j, 1, shells, name, stars, companion, found, window, coulomb, ledger)
     # A heavy star meets as many of its neighbours as it takes to exchange what it should with
     # each; they stay where they are.
     for heavy, count in ((i, parts), (j, others)):
@@ -155,7 +155,6 @@ def _meet(  # pragma: no cover - compiled
                 found,
                 window,
                 coulomb,
-                moved,
                 ledger,
             )
             if ledger[EVENTS].sum() > before:
@@ -177,7 +176,7 @@ def _partners(mass, found, window, coulomb):  # pragma: no cover - compiled
 
 @njit(cache=True)
 def _pass(  # pragma: no cover - compiled
-    i, j, parts, shells, name, stars, companion, found, window, coulomb, moved, ledger
+    i, j, parts, shells, name, stars, companion, found, window, coulomb, ledger
 ):
     """One passage worth a part of an interval: a binary's close encounter, or a deflection."""
     radial, tangential, mass = shells[1], shells[2], shells[3]

@@ -10,6 +10,7 @@ from numba import njit
 from melotte.sky.monte_carlo.local_conditions import WINDOW
 from melotte.sky.monte_carlo.orbits import draw_position
 from melotte.sky.monte_carlo.potential import (
+    orbital_energy,
     potential_between,
     potential_of_shells,
     shell_below,
@@ -60,8 +61,7 @@ def move(  # pragma: no cover - compiled
         if moved[i]:
             movers[count] = i
             own = GRAVITY * shells[3, i]
-            energy = 0.5 * (shells[1, i] ** 2 + shells[2, i] ** 2) + potential[i]
-            energy += own / max(radius[i], softening)
+            energy = orbital_energy(shells, i, softening, potential)
             at, there, drawn = draw_position(
                 energy,
                 radius[i] * shells[2, i],
@@ -132,6 +132,7 @@ def move(  # pragma: no cover - compiled
         then[1, new] *= math.sqrt(1 - paid / max(then[1, new] ** 2 * then[3, new], 1e-30))
         carried += paid
     energies[SHORT_ENERGY] += 0.5 * carried
+    return total
 
 
 @njit(cache=True)

@@ -77,6 +77,13 @@ def potential_between(
 
 
 @njit(cache=True)
+def orbital_energy(shells, i, softening, potential):  # pragma: no cover - compiled
+    """Energy of shell ``i`` by unit mass, (km/s)^2: a star does not move in its own potential."""
+    energy = 0.5 * (shells[1, i] ** 2 + shells[2, i] ** 2) + potential[i]
+    return energy + GRAVITY * shells[3, i] / max(shells[0, i], softening)
+
+
+@njit(cache=True)
 def total_energy(shells, n, softening):  # pragma: no cover - compiled
     """Kinetic energy and potential energy of all pairs of shells, Msun (km/s)^2."""
     radius, mass = shells[0], shells[3]

@@ -62,8 +62,7 @@ class StellarLives:
         log_age = math.log10(max(age, 1e-30)) + 6
         youngest, oldest = self._grid.log_age_range
         if log_age <= youngest:
-            small = self.initial_mass < _DEEPLY_CONVECTIVE
-            return self.initial_mass.copy(), np.where(small, 0, 1).astype(np.int8)
+            return self.initial_mass.copy(), types_at_birth(self.initial_mass)
         isochrone = self._grid.isochrone(min(log_age, oldest), self.metallicity)
         nodes = isochrone.initial_mass
         # Stars below the lightest node have lost nothing.
@@ -77,6 +76,11 @@ class StellarLives:
         dwarfs = chosen[(kind[chosen] == 1) & (given < _DEEPLY_CONVECTIVE)]
         kind[dwarfs] = 0
         return mass, kind
+
+
+def types_at_birth(initial_mass: Array) -> NDArray[np.int8]:
+    """Stellar types of stars that begin, of initial masses in Msun; the same shape."""
+    return np.where(initial_mass < _DEEPLY_CONVECTIVE, 0, 1).astype(np.int8)
 
 
 def event_times(until: float, relative: float = 0.02, longest: float = 50.0) -> Array:

@@ -7,10 +7,10 @@ from numba import njit
 
 from melotte.sky.monte_carlo.binaries import EVENTS
 from melotte.sky.monte_carlo.blocks import block_of, continue_intervals, gather, intervals_of, join
-from melotte.sky.monte_carlo.local_conditions import WINDOW, local_conditions
+from melotte.sky.monte_carlo.local_conditions import WINDOW, local_conditions, room_for_windows
 from melotte.sky.monte_carlo.meetings import encounter
 from melotte.sky.monte_carlo.moves import move
-from melotte.sky.monte_carlo.potential import potential_of_shells, shell_below
+from melotte.sky.monte_carlo.potential import orbital_energy, potential_of_shells, shell_below
 from melotte.sky.monte_carlo.units import GRAVITY
 
 STEPS, ESCAPED = 0, 4
@@ -72,10 +72,12 @@ def advance(  # pragma: no cover - compiled
     inner, inner_then = np.empty_like(shells), np.empty_like(shells)
     inner_named, inner_then_named = np.empty_like(name), np.empty_like(name)
     potential, later = np.empty(capacity), np.empty(capacity)
-    found = np.empty((4, capacity // WINDOW + 2))
-    inside_found = np.empty((4, capacity // WINDOW + 2))
+    found = room_for_windows(capacity, WINDOW)
+    inside_found = room_for_windows(capacity, WINDOW)
     moved = np.empty(capacity, dtype=np.bool_)
     swapped = False
+    # Of ``now``, whose potential the last step left; 0 where it is not known.
+    total = 0.0
     while time < until and n > 2:
         _conditions(now, n, settings, found)
         span = min(found[3, 0], until - time)
@@ -83,7 +85,7 @@ def advance(  # pragma: no cover - compiled
         step += 1
         np.random.seed((seed * 1_000_003 + step) % 4_294_967_296)
         if parts == 1:
-            n = one_step(
+            n, total = one_step(
                 now,
                 named,
                 n,
@@ -95,6 +97,7 @@ def advance(  # pragma: no cover - compiled
                 companion,
                 settings,
                 moved,
+                total,
                 potential,
                 later,
                 then,
@@ -105,13 +108,14 @@ def advance(  # pragma: no cover - compiled
             )
             now, then = then, now
             named, then_named = then_named, named
+            potential, later = later, potential
             swapped = not swapped
             time += span
             continue
         block = parts * span
         radius = now[0, edge]
         table = intervals_of(now[0], n, found)
-        n = one_step(
+        n, total = one_step(
             now,
             named,
             n,
@@ -123,6 +127,7 @@ def advance(  # pragma: no cover - compiled
             companion,
             settings,
             moved,
+            total,
             potential,
             later,
             then,
@@ -139,6 +144,7 @@ def advance(  # pragma: no cover - compiled
         first = shell_below(radius, now[0], n) + 1
         count = gather(now, named, n, first, inner, inner_named)
         spent = 0.0
+        total = 0.0
         while spent < block and count > 2:
             inside = shell_below(radius, inner[0], count) + 1
             if inside < 3:
@@ -148,7 +154,7 @@ def advance(  # pragma: no cover - compiled
             part = min(inside_found[3, 0], block - spent)
             step += 1
             np.random.seed((seed * 1_000_003 + step) % 4_294_967_296)
-            count = one_step(
+            count, total = one_step(
                 inner,
                 inner_named,
                 count,
@@ -160,6 +166,7 @@ def advance(  # pragma: no cover - compiled
                 companion,
                 settings,
                 moved,
+                total,
                 potential,
                 later,
                 inner_then,
@@ -170,11 +177,13 @@ def advance(  # pragma: no cover - compiled
             )
             inner, inner_then = inner_then, inner
             inner_named, inner_then_named = inner_then_named, inner_named
+            potential, later = later, potential
             spent += part
         n = join(now, named, n, first, inner, inner_named, count, then, then_named)
         now, then = then, now
         named, then_named = then_named, named
         swapped = not swapped
+        total = 0.0
         time += block
     if swapped:
         shells[:, :n] = now[:, :n]
@@ -195,6 +204,7 @@ def one_step(  # pragma: no cover - compiled
     companion,
     settings,
     moved,
+    total,
     potential,
     later,
     then,
@@ -205,13 +215,19 @@ def one_step(  # pragma: no cover - compiled
 ):
     """Let shells ``low`` to ``high`` meet, escape and move; the outcome is in ``then``.
 
+    Parameters
+    ----------
+    total : float, Msun
+        Mass of all shells where ``potential`` holds theirs; 0 where it does not.
+
     Returns
     -------
-    int
-        Shells that are left.
+    (int, float)
+        Shells that are left, and their mass; ``later`` holds their potential.
     """
     softening = settings[5]
-    total = potential_of_shells(now[0], now[3], n, softening, potential)
+    if total == 0:
+        total = potential_of_shells(now[0], now[3], n, softening, potential)
     moved[:n] = False
     events = ledger[EVENTS].sum()
     freed = encounter(
@@ -239,7 +255,7 @@ def one_step(  # pragma: no cover - compiled
         for window in range(known, (n + WINDOW - 1) // WINDOW):
             found[3, window] = found[3, known - 1]
         total = potential_of_shells(now[0], now[3], n, softening, potential)
-    move(
+    total = move(
         now,
         named,
         n,
@@ -255,7 +271,7 @@ def one_step(  # pragma: no cover - compiled
         energies,
     )
     counters[STEPS] += 1
-    return n
+    return n, total
 
 
 @njit(cache=True)
@@ -285,9 +301,8 @@ def _escape(  # pragma: no cover - compiled
         mass = shells[3, i]
         if not moved[i] or mass == 0:
             continue
-        energy = 0.5 * (shells[1, i] ** 2 + shells[2, i] ** 2) + potential[i]
-        # A star does not move in its own shell's potential, nor in that of one that has left.
-        energy += GRAVITY * mass / max(shells[0, i], softening)
+        energy = orbital_energy(shells, i, softening, potential)
+        # Nor does a star move in the potential of one that has left.
         for k in range(escaped):
             energy += GRAVITY * gone[0, k] / max(gone[1, k], shells[0, i], softening)
         if energy >= limit:

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from melotte.errors import MelotteValueError
-from melotte.sky.monte_carlo.potential import potential_between, shell_below
+from melotte.sky.monte_carlo.potential import orbital_energy, potential_between, shell_below
 from melotte.sky.monte_carlo.units import GRAVITY, PC_PER_MYR
 
 _RADII = 64
@@ -117,8 +117,7 @@ def escape_times(  # pragma: no cover - compiled
         if depth > 0:
             volume += 16 * math.pi**2 * at * at * math.sqrt(2 * depth) * step
     for i in range(n):
-        energy = 0.5 * (shells[1, i] ** 2 + shells[2, i] ** 2) + potential[i]
-        excess = energy + GRAVITY * shells[3, i] / max(radius[i], softening) - critical
+        excess = orbital_energy(shells, i, softening, potential) - critical
         if excess <= 0:
             times[i] = np.inf
         else:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from melotte.engine.random import keyed_generator
+from melotte.systems.areas import AREAS, Area
 from melotte.systems.base import Batch, Observation
 from melotte.systems.cluster_images.field_pools import AreaFields, fields_of
 from melotte.systems.cluster_images.observing import (
@@ -22,9 +22,6 @@ from melotte.systems.cluster_images.observing import (
 from melotte.systems.cluster_images.scenes import ClusterScenes, SceneSimulator
 from melotte.systems.cluster_images.set_ups import SetUps
 from melotte.systems.cluster_images.settings import DataSettings
-
-Area = Literal["training", "validation", "test"]
-AREAS: tuple[Area, ...] = ("training", "validation", "test")
 
 
 class ClusterImageSimulator:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from melotte.engine.results import ResultColumn
 from melotte.flags import Flag
 from melotte.parameters import Parameter, Prior
+from melotte.systems.areas import Area, PlacedSystem
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
 from melotte.systems.cluster_images import preparation
 from melotte.systems.cluster_images.network import (
@@ -21,7 +22,7 @@ from melotte.systems.cluster_images.network import (
 )
 from melotte.systems.cluster_images.scenes import ClusterScenes
 from melotte.systems.cluster_images.settings import DataSettings, ModelSettings
-from melotte.systems.cluster_images.simulator import AREAS, Area, ClusterImageSimulator
+from melotte.systems.cluster_images.simulator import ClusterImageSimulator
 from melotte.systems.cluster_images.summaries import SUMMARIES, image_summaries
 
 LOW_VISIBILITY = 1.0
@@ -29,7 +30,7 @@ LOW_VISIBILITY = 1.0
 LEVELS = (0.16, 0.5, 0.84)
 
 
-class ImageSystem:
+class ImageSystem(PlacedSystem):
     """What the systems that read cluster images share: mocks, areas, readers.
 
     Parameters
@@ -43,21 +44,7 @@ class ImageSystem:
     def __init__(self, data: DataSettings, parameters: tuple[Parameter, ...]) -> None:
         self.data = data
         self.parameters = parameters
-        self.area: Area = "training"
         self._simulators: dict[tuple[Area, torch.device], ClusterImageSimulator] = {}
-
-    def in_area(self, area: Area) -> ImageSystem:
-        """The same system, whose mocks come from another area of the sky.
-
-        Parameters
-        ----------
-        area : {"training", "validation", "test"}
-        """
-        if area == self.area:
-            return self
-        other = object.__new__(type(self))
-        other.__dict__ = self.__dict__ | {"area": AREAS[AREAS.index(area)]}
-        return other
 
     def simulator(self, device: torch.device | str = "cpu") -> ClusterImageSimulator:
         """The simulator of this area on a device, built on first use."""

@@ -13,7 +13,8 @@ from torch import Tensor
 from melotte.errors import MelotteValueError
 from melotte.io.star_snapshots import StarSnapshot
 from melotte.sky.cluster_libraries import ClusterLibrary, LibraryRun
-from melotte.systems.globular_clusters.settings import AREAS, Area, DataSettings
+from melotte.systems.areas import AREAS, Area
+from melotte.systems.globular_clusters.settings import DataSettings
 
 HELD_OUT_SHARE = 0.1
 """Of the training families, for each area that has no family of its own."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from melotte.errors import MelotteValueError
 from melotte.networks.map_posteriors import MapPosterior
 
 
@@ -34,11 +33,7 @@ def floored_log_likelihood(posterior: MapPosterior, target: Tensor, floor: float
     MelotteValueError
         When the target has another shape than the posterior.
     """
-    if target.shape != posterior.mean.shape:
-        raise MelotteValueError(
-            f"target maps {tuple(target.shape)} do not fit the predicted ones "
-            f"{tuple(posterior.mean.shape)}"
-        )
+    posterior.require_fit(target)
     score = (floor - posterior.mean) / posterior.scale
     below = torch.special.log_ndtr(_normal_score(score, posterior.degrees))
     # Single precision of the logarithm.

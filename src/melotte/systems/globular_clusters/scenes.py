@@ -15,8 +15,9 @@ from melotte.io.star_snapshots import SOLAR_MAGNITUDE_V
 from melotte.ragged import Ragged, offsets_of
 from melotte.sky.apparent_field_stars import ApparentFieldStars
 from melotte.sky.isochrones import StellarGrid
+from melotte.systems.areas import Area
 from melotte.systems.globular_clusters.library_stars import LibraryStars
-from melotte.systems.globular_clusters.settings import BIN_PIXELS, Area, DataSettings, Range
+from melotte.systems.globular_clusters.settings import BIN_PIXELS, DataSettings, Range
 from melotte.telescope.cluster_maps import (
     MapGrid,
     Pointing,

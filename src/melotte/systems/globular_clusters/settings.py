@@ -10,8 +10,6 @@ from pydantic import BeforeValidator, Field, model_validator
 from melotte.engine.settings import Settings
 from melotte.parameters import Parameter
 
-Area = Literal["training", "validation", "test"]
-AREAS: tuple[Area, ...] = ("training", "validation", "test")
 BIN_PIXELS = 16
 """Side of the bins of a map of velocity dispersions, pixels."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from melotte.engine.results import ResultColumn
 from melotte.errors import MelotteValueError
 from melotte.parameters import Parameter, Prior
+from melotte.systems.areas import Area, PlacedSystem
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
 from melotte.systems.globular_clusters import preparation
 from melotte.systems.globular_clusters.library_stars import load_stars
@@ -20,10 +21,10 @@ from melotte.systems.globular_clusters.network import GlobularNetwork
 from melotte.systems.globular_clusters.observing import observe
 from melotte.systems.globular_clusters.photometry import SUMMARIES, map_summaries
 from melotte.systems.globular_clusters.scenes import GlobularScenes, SceneSimulator
-from melotte.systems.globular_clusters.settings import AREAS, Area, DataSettings, ModelSettings
+from melotte.systems.globular_clusters.settings import DataSettings, ModelSettings
 
 
-class ClusterMapSystem:
+class ClusterMapSystem(PlacedSystem):
     """What the systems that read maps of clusters share: mocks, areas, summaries.
 
     Parameters
@@ -39,21 +40,7 @@ class ClusterMapSystem:
     def __init__(self, data: DataSettings, parameters: tuple[Parameter, ...]) -> None:
         self.data = data
         self.parameters = parameters
-        self.area: Area = "training"
         self._simulators: dict[tuple[Area, torch.device], SceneSimulator] = {}
-
-    def in_area(self, area: Area) -> ClusterMapSystem:
-        """The same system, whose mocks come from other runs.
-
-        Parameters
-        ----------
-        area : {"training", "validation", "test"}
-        """
-        if area == self.area:
-            return self
-        other = object.__new__(type(self))
-        other.__dict__ = self.__dict__ | {"area": AREAS[AREAS.index(area)]}
-        return other
 
     def simulator(self, device: torch.device | str = "cpu") -> SceneSimulator:
         """The simulator of this area on a device; its library is read on first use."""
