@@ -294,7 +294,8 @@ def step_of_wide_binaries():
     kept, _ = one_step(
         shells, name, n, 0, n, 1.0, found, stars, companion,
         np.array([0.1, 7.0, 1.0, 1e6, 1.0, 1e-4]), np.zeros(room, dtype=bool), 0.0,
-        np.zeros(room), np.zeros(room), later, np.zeros_like(name), ledger, np.zeros(5, dtype=np.int64),
+        np.zeros(room), np.zeros(room), later, np.zeros_like(name), ledger,
+        np.zeros(5, dtype=np.int64),
         np.zeros(2),
     )  # fmt: skip
     return before, sum(total_energy(later, kept, 1e-4)), found[3], kept, ledger
