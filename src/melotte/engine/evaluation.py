@@ -66,6 +66,8 @@ class Evaluation:
     quantiles : array, shape (n, 3, n_parameters), physical units: 16, 50 and 84 %
     flags : array of int64, shape (n,)
     group : array of int64, shape (n,)
+    judged : object, optional
+        The system's own ``judge()``, after the last mock: what its figures are made of.
     """
 
     preset: str
@@ -82,6 +84,7 @@ class Evaluation:
     quantiles: Array = field(repr=False)
     flags: NDArray[np.int64] = field(repr=False)
     group: NDArray[np.int64] = field(repr=False)
+    judged: Any = field(default=None, repr=False)
 
     def as_json(self) -> dict[str, Any]:
         """The documented JSON object; numbers that are not finite become null."""
@@ -123,7 +126,8 @@ def evaluate(
         Of the mocks and of the posterior samples.
     progress : bool, optional
     published, faithful : mapping, optional
-        Passed on into the result, for the comparison.
+        Passed on into the result, for the comparison. Without, ``published`` is the system's
+        attribute of that name, where it has one.
     n_samples : int, >= 100
         Posterior samples of every mock.
 
@@ -160,7 +164,8 @@ def evaluate(
         bar.close()
         if reader is not None:
             reader.close()
-    return work.evaluation(published or {}, faithful or {})
+    known: Mapping[str, Any] = getattr(model.system, "published", {})
+    return work.evaluation(known if published is None else published, faithful or {})
 
 
 def _batches(model: Model, reader: BankReader | None, n: int, seed: int) -> Iterator[Batch]:
@@ -278,6 +283,7 @@ class _Judging:
             quantiles=quantiles,
             flags=flags,
             group=arrays["group"],
+            judged=self.own,
         )
 
     def _keep(self, name: str, values: Tensor) -> None:

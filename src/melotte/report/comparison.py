@@ -43,10 +43,12 @@ def comparison_rows(evaluation: Evaluation) -> PageTable:
     for statistic in best["classification"]:
         found = [_at(column, "classification", statistic) for column in columns]
         rows.append([statistic, *map(_number, found)])
-    for statistic in best["extra"]:
-        found = [_at(column, "extra", statistic) for column in columns]
-        if any(value is not None for value in found[:2]):
-            rows.append([statistic, *map(_number, found)])
+    for statistic, value in best["extra"].items():
+        # Statistics by distance, or by whatever else, have a row each.
+        for keys in [(one,) for one in value] if isinstance(value, Mapping) else [()]:
+            found = [_at(column, "extra", statistic, *keys) for column in columns]
+            if any(value is not None for value in found[:2]):
+                rows.append([" ".join([statistic, *keys]), *map(_number, found)])
     return PageTable(HEADER, rows)
 
 

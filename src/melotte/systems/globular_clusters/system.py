@@ -15,6 +15,7 @@ from melotte.parameters import Parameter, Prior
 from melotte.systems.areas import Area, PlacedSystem
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
 from melotte.systems.globular_clusters import preparation
+from melotte.systems.globular_clusters.judging import PUBLISHED, MapJudge
 from melotte.systems.globular_clusters.library_stars import load_stars
 from melotte.systems.globular_clusters.losses import floored_log_likelihood
 from melotte.systems.globular_clusters.network import GlobularNetwork
@@ -36,6 +37,8 @@ class ClusterMapSystem(PlacedSystem):
     name: str
     shared_groups = True
     """Groups are runs of the library, the same in every batch."""
+    published: Mapping[str, Any] = {"extra": PUBLISHED}
+    """What an evaluation is shown beside."""
 
     def __init__(self, data: DataSettings, parameters: tuple[Parameter, ...]) -> None:
         self.data = data
@@ -60,6 +63,10 @@ class ClusterMapSystem(PlacedSystem):
         See :func:`melotte.systems.globular_clusters.observing.observe`.
         """
         return observe(latent, self.data, generator, views)
+
+    def judge(self) -> MapJudge:
+        """What ``evaluate`` measures beside the parameters: maps, masses, profiles."""
+        return MapJudge(self)
 
     def read(self, source: Any, options: Mapping[str, Any]) -> Iterator[Observation | RowError]:
         """Not available: this system is applied to the mocks of banks alone.
