@@ -47,7 +47,8 @@ BLANK_SHARE = 0.01
 """Share of exact zeros in a stamp of real numbers from which they are no measurements."""
 
 _MARGIN = 3
-_CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
+CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
+"""Columns and rows of a square's corners, in half its sides from its centre."""
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,7 @@ class _Cutter:
             from astropy.coordinates import SkyCoord
 
             return given, SkyCoord(given[:, 0], given[:, 1], unit="deg", frame="icrs"), known
-        return given, _to_sky(self.first.wcs, given) if self.on_sky else None, known
+        return given, to_sky(self.first.wcs, given) if self.on_sky else None, known
 
     def _stack(
         self,
@@ -295,8 +296,8 @@ class _Cutter:
             centre = _nearest(pixel, size) + (size - 1) / 2
         else:
             header["resampled_from"] = reference.header.pixel_scale
-        corners = centre[:, None] + size / 2 * step * _CORNERS
-        sky = _to_sky(reference.wcs, corners) if self.on_sky else None
+        corners = centre[:, None] + size / 2 * step * CORNERS
+        sky = to_sky(reference.wcs, corners) if self.on_sky else None
         images = np.full((len(ids), len(mosaics), size, size), np.nan, dtype=np.float32)
         moved: set[str] = set()
         for place, one in enumerate(mosaics):
@@ -326,7 +327,7 @@ def _stamp(one: _Mosaic, corners: Array, sky: Any, size: int) -> tuple[Images, b
     """A stamp whose outer corners lie at given pixels, and whether its pixels were copied."""
     centre = corners.mean(axis=0)
     first = _nearest(centre, size)
-    straight = first + (size - 1) / 2 + _CORNERS * size / 2
+    straight = first + (size - 1) / 2 + CORNERS * size / 2
     if np.abs(corners - straight).max() < MISALIGNED:
         return one.window(int(first[1]), int(first[0]), size, size), True
     low = np.floor(corners.min(axis=0)).astype(int) - _MARGIN
@@ -334,16 +335,16 @@ def _stamp(one: _Mosaic, corners: Array, sky: Any, size: int) -> tuple[Images, b
     window = one.window(int(low[1]), int(low[0]), int(high[1] - low[1]), int(high[0] - low[0]))
     along = corners[2] - corners[0]
     step = float(np.sqrt(np.abs(along[0] * along[1]))) / size
-    upright = centre + _CORNERS * step * size / 2
+    upright = centre + CORNERS * step * size / 2
     if sky is None or np.abs(corners - upright).max() < MISALIGNED:
         x, y = (centre - low).tolist()
         return resampled(window, x, y, step, size), False
-    edges = (low + high - 1) / 2 + _CORNERS * (high - low) / 2
-    here = _tangent(_to_sky(one.wcs, edges), window.shape)
-    return reprojected(window, here, _tangent(sky, (size, size)), (size, size)), False
+    edges = (low + high - 1) / 2 + CORNERS * (high - low) / 2
+    here = tangent_plane(to_sky(one.wcs, edges), window.shape)
+    return reprojected(window, here, tangent_plane(sky, (size, size)), (size, size)), False
 
 
-def _tangent(corners: Any, shape: tuple[int, ...]) -> Any:
+def tangent_plane(corners: Any, shape: tuple[int, ...]) -> Any:
     """The tangent plane in which an image of this shape has its outer corners at these points."""
     from astropy.wcs import WCS
 
@@ -378,7 +379,7 @@ def _to_pixel(wcs: Any, sky: Any) -> Array:
     return np.stack([np.asarray(column), np.asarray(row)], axis=-1).astype(np.float64)
 
 
-def _to_sky(wcs: Any, pixel: Array) -> Any:
+def to_sky(wcs: Any, pixel: Array) -> Any:
     """ICRS positions of pixels, shape (..., 2) of columns and rows from 0."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

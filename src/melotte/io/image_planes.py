@@ -35,7 +35,8 @@ from melotte.io.table_files import listed, one_line
 ID_NAMES = ("id", "ids", "name", "names", "object_id", "cluster_id", "cluster", "source_id")
 """Names, in lower case, of columns and data sets that hold objects' names."""
 
-_NOT_SCIENCE = ("ERR", "DQ", "WHT", "CTX", "VAR", "MASK", "EXP", "RMS", "IVM")
+NOT_SCIENCE = ("ERR", "DQ", "WHT", "CTX", "VAR", "MASK", "EXP", "RMS", "IVM")
+"""Names of extensions that hold no image of the sky."""
 _DATA_SETS = ("images", "image", "cutouts", "stamps", "data")
 
 
@@ -97,7 +98,7 @@ def _from_fits(
     if options.hdu:
         science = [chosen_hdu(opened, options.hdu, path)]
     else:
-        science = [one for one in opened if is_image(one) and one.name not in _NOT_SCIENCE]
+        science = [one for one in opened if is_image(one) and one.name not in NOT_SCIENCE]
         science = science or [one for one in opened if isinstance(one, fits.BinTableHDU)]
     if not science:
         raise MelotteFileError(f"{path} is a FITS file without images; stamps are needed")

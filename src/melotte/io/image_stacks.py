@@ -111,9 +111,9 @@ class ImageOptions:
             if name == "bands":
                 values[name] = _names(value)
             elif name in ("exposure", "gain", "zero_point"):
-                values[name] = _numbers(name, value, positive=name != "zero_point")
+                values[name] = option_numbers(name, value, positive=name != "zero_point")
             elif name == "pixel_scale":
-                (values[name],) = _numbers(name, [value], positive=True)
+                (values[name],) = option_numbers(name, [value], positive=True)
             elif name == "pixel_origin":
                 values[name] = _choice(name, value, (0, 1))
             elif name == "missing_band":
@@ -340,7 +340,14 @@ def _names(value: Any) -> tuple[str, ...]:
     return names
 
 
-def _numbers(name: str, value: Any, positive: bool) -> tuple[float, ...]:
+def option_numbers(name: str, value: Any, positive: bool = False) -> tuple[float, ...]:
+    """Numbers of an option: one, a sequence, or text with commas between them.
+
+    Raises
+    ------
+    MelotteValueError
+        When it holds no number, one that is not finite, or one not above 0 where that is needed.
+    """
     if isinstance(value, str):
         value = value.split(",")
     try:

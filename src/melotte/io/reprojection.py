@@ -107,6 +107,20 @@ def reprojected(image: NDArray[Any], wcs: Any, target: Any, shape: tuple[int, in
     return np.where(good, density * ratio, np.nan).astype(np.float32)
 
 
+def same_grid(wcs: Any, target: Any, shape: tuple[int, int], slack: float = 0.1) -> bool:
+    """Whether two images of one shape have their corners at the same places, to ``slack`` pixels.
+
+    Images without coordinates (None) of the same shape count as being on one grid.
+    """
+    if wcs is None or target is None:
+        return True
+    columns, rows = np.array([0, shape[1] - 1] * 2), np.repeat([0, shape[0] - 1], 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        x, y = wcs.world_to_pixel(target.pixel_to_world(columns, rows))
+    return bool(max(np.abs(x - columns).max(), np.abs(y - rows).max()) < slack)
+
+
 def _pixel_area(wcs: Any, shape: Sequence[int]) -> float:
     """Solid angle (sr) of the pixel at the middle of an image, from its corners on the sphere."""
     row, column = (shape[0] - 1) / 2, (shape[1] - 1) / 2

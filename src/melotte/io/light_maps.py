@@ -1,0 +1,313 @@
+"""Globular clusters in users' images: all bands of a cluster on one grid, in one unit of flux.
+
+A cluster's bands may be planes of a cube, extensions of a file or files of their own; clusters may
+be listed in a table of files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
+from melotte.flags import Flag
+from melotte.io.image_files import image_format, is_image, open_fits, pixels, reading_fits
+from melotte.io.image_mosaics import CORNERS, tangent_plane, to_sky
+from melotte.io.image_stacks import Images, RejectedImage, common_scale
+from melotte.io.light_map_options import MAP_BANDS, OPTION_NAMES, LightMapOptions
+from melotte.io.light_planes import LightPlane, light_planes
+from melotte.io.reprojection import reprojected, same_grid
+from melotte.io.table_files import listed
+from melotte.io.tables import read_table
+
+TABLE_FILES = ("file", *MAP_BANDS)
+"""Columns of a table of images that name files: of all bands, or of one band each."""
+
+_WIDTHS = ("PSF_FWHM", "PSFFWHM")
+
+
+@dataclass(frozen=True)
+class LightImages:
+    """A cluster's images, as large as the files have them.
+
+    Parameters
+    ----------
+    id : str
+    bands : tuple of str
+        V, or V and B, or g and r.
+    images : array, float32, shape (n_bands, n_rows, n_columns)
+        In units of a source of magnitude 25, sky included; NaN where there is no value.
+    saturated : array of bool, the shape of ``images``
+    sky, noise : tuple of float
+        Given for each band, in the same unit a pixel; NaN where not given.
+    pixel_scale : float, arcsec
+    psf_fwhm : float, arcsec
+        As the options or the header state it; NaN if neither.
+    wcs : astropy WCS or None
+        Of ``images``.
+    options : LightMapOptions
+        Of this object.
+    sources : tuple of str
+        Names of the files, one a band.
+    """
+
+    id: str
+    bands: tuple[str, ...]
+    images: Images
+    saturated: NDArray[np.bool_]
+    sky: tuple[float, ...]
+    noise: tuple[float, ...]
+    pixel_scale: float
+    psf_fwhm: float
+    wcs: Any
+    options: LightMapOptions
+    sources: tuple[str, ...]
+
+
+def read_light_maps(
+    sources: Sequence[str | Path], options: Mapping[str, Any] | None = None
+) -> Iterator[LightImages | RejectedImage]:
+    """Read images of globular clusters.
+
+    Several files are the bands of one cluster where all their bands differ, else a cluster each.
+
+    Parameters
+    ----------
+    sources : sequence of paths
+        FITS images, or tables that list them: columns ``file``, or ``V``, ``B``, ``g`` and ``r``;
+        ``id``; and any option of :class:`LightMapOptions` that differs between clusters. Paths in
+        a table start at its folder.
+    options : mapping, optional
+        See :class:`LightMapOptions`.
+
+    Yields
+    ------
+    LightImages
+    RejectedImage
+        A cluster of a table whose images cannot be used.
+
+    Raises
+    ------
+    MelotteFileError
+        When a file is missing, damaged or holds no image.
+    MelotteValueError
+        When band, scale, unit or zero point are missing or do not fit, or an option is not
+        allowed.
+    """
+    given = dict(options or {})
+    chosen = LightMapOptions.parse(given)
+    files = [Path(one) for one in sources]
+    if not files:
+        raise MelotteValueError("no image was given; give at least one FITS file")
+    images = [one for one in files if _holds_image(one)]
+    if images:
+        planes = {one: light_planes(one, chosen, files=images) for one in images}
+        for group in _objects(planes):
+            yield _joined(group, _stem(group[0].path), chosen)
+    for one in files:
+        if one not in images:
+            yield from _from_table(one, given)
+
+
+def _holds_image(path: Path) -> bool:
+    """Whether a file is an image, not a table; arrays without a header are refused."""
+    if not path.is_file():
+        raise MelotteFileError(f"{path} does not exist; give FITS images or a table of them")
+    try:
+        kind = image_format(path)
+    except MelotteFileError:
+        return False
+    if kind != "fits":
+        raise MelotteFileError(
+            f"{path}: maps of light are read from FITS images, which state scale, band and "
+            f"coordinates; found {kind}"
+        )
+    with open_fits(path) as opened:
+        return any(is_image(one) for one in opened)
+
+
+def cut_coordinates(
+    images: LightImages, corner: tuple[float, float], step: float, size: int
+) -> tuple[str, float, float] | None:
+    """Coordinates of a map that is cut out of an image.
+
+    Parameters
+    ----------
+    images : LightImages
+    corner : (float, float), px
+        Column and row of the outer corner of the map's first pixel, in the image, whose own first
+        pixel begins at 0.
+    step : float, px
+        Side of the map's pixels.
+    size : int
+        Their number along a side.
+
+    Returns
+    -------
+    header : str
+        Of the tangent plane that has its corners where the map has its own, as cards of FITS.
+    ra, dec : float, deg, ICRS
+        Of the map's middle.
+    None comes back where the image has no coordinates.
+    """
+    if images.wcs is None:
+        return None
+    half = size * step / 2
+    middle = np.array(corner) + half - 0.5
+    centre = to_sky(images.wcs, middle)
+    plane = tangent_plane(to_sky(images.wcs, middle + half * CORNERS), (size, size))
+    return plane.to_header_string(), float(centre.ra.deg), float(centre.dec.deg)
+
+
+def _objects(planes: Mapping[Path, list[LightPlane]]) -> list[list[LightPlane]]:
+    """Planes of each cluster: of all files together, or of each file."""
+    every = [one for ones in planes.values() for one in ones]
+    bands = [one.band for one in every]
+    if len(set(bands)) == len(bands):
+        return [every]
+    mixed = len({tuple(one.band for one in ones) for ones in planes.values()}) > 1
+    if mixed:
+        raise MelotteValueError(
+            f"{listed([str(path) for path in planes], most=3)}: several clusters in different "
+            f"bands ({', '.join(bands)}); list them in a table with columns id, V and B"
+        )
+    return list(planes.values())
+
+
+def _joined(planes: Sequence[LightPlane], name: str, options: LightMapOptions) -> LightImages:
+    """A cluster's bands on the grid of the first one."""
+    by_band = {one.band: one for one in planes}
+    where = listed([str(one.path) for one in planes], most=3)
+    if "V" in by_band:
+        order = [band for band in ("V", "B") if band in by_band]
+    elif {"g", "r"} <= by_band.keys():
+        order = ["g", "r"]
+    else:
+        raise MelotteValueError(
+            f"{where}: found {', '.join(by_band)}; V, V and B, or g and r are needed"
+        )
+    used = [by_band[band] for band in order]
+    first = used[0]
+    scale = common_scale([one.header for one in used], where)
+    if math.isnan(scale):
+        raise MelotteValueError(f"{where} does not state the pixel scale; give pixel_scale=ARCSEC")
+    levels = {
+        kind: tuple(
+            factor * options.of_band(kind, place, len(used))
+            for place, factor in enumerate(one.factor for one in used)
+        )
+        for kind in ("sky", "noise")
+    }
+    images, saturated = [], []
+    usable = _usable(options.mask, first) if options.mask else None
+    for place, one in enumerate(used):
+        limit = options.of_band("saturation", place, len(used))
+        if math.isnan(limit):
+            limit = float(one.stated.get("SATURATE", math.inf))
+        full = one.values >= limit if limit > 0 else np.zeros(one.values.shape, bool)
+        values = one.values * np.float32(one.factor)
+        if one is not first:
+            values, full = _on_grid(values, full, one, first)
+        if usable is not None:
+            values = np.where(usable, values, np.float32(np.nan))
+        images.append(values)
+        saturated.append(full)
+    fwhm = options.psf_fwhm
+    stated = [one.stated[key] for one in used for key in _WIDTHS if key in one.stated]
+    if math.isnan(fwhm) and stated:
+        fwhm = LightMapOptions.parse({"psf_fwhm": stated[0]}).psf_fwhm
+    return LightImages(
+        id=name,
+        bands=tuple(order),
+        images=np.stack(images),
+        saturated=np.stack(saturated),
+        sky=levels["sky"],
+        noise=levels["noise"],
+        pixel_scale=scale,
+        psf_fwhm=fwhm,
+        wcs=first.wcs,
+        options=options,
+        sources=tuple(one.path.name for one in used),
+    )
+
+
+def _on_grid(
+    values: Images, full: NDArray[np.bool_], one: LightPlane, first: LightPlane
+) -> tuple[Images, NDArray[np.bool_]]:
+    """Fluxes and saturated pixels on another band's grid."""
+    shape = (int(first.values.shape[0]), int(first.values.shape[1]))
+    if values.shape == shape and same_grid(one.wcs, first.wcs, shape):
+        return values, full
+    if one.wcs is None or first.wcs is None:
+        bare = one if one.wcs is None else first
+        raise MelotteValueError(
+            f"{bare.path} has no celestial coordinates, and the images in {first.band} and "
+            f"{one.band} differ in size; a WCS, or images on the same grid, is needed"
+        )
+    moved = reprojected(values, one.wcs, first.wcs, shape)
+    if not full.any():
+        return moved, np.zeros(shape, bool)
+    touched = reprojected(full.astype(np.float32), one.wcs, first.wcs, shape)
+    return moved, touched > 0
+
+
+def _usable(path: str, first: LightPlane) -> NDArray[np.bool_]:
+    with open_fits(Path(path)) as opened, reading_fits(Path(path)):
+        masks = [one for one in opened if is_image(one) and len(one.shape) == 2]
+        if not masks or masks[0].shape != first.values.shape:
+            found = "no image" if not masks else f"an image of {masks[0].shape}"
+            raise MelotteValueError(
+                f"mask {path}: found {found}; the image {first.path} is {first.values.shape}"
+            )
+        return pixels(masks[0], (slice(None), slice(None)), Path(path)) == 0
+
+
+def _from_table(path: Path, given: Mapping[str, Any]) -> Iterator[LightImages | RejectedImage]:
+    """Clusters that a table lists, one a row."""
+    table = read_table(path)
+    names = [str(name) for name in table.columns]
+    files = [name for name in names if name in TABLE_FILES]
+    if not files:
+        raise MelotteFileError(
+            f"{path} is neither an image nor a table of images, with columns file, or V, B, g, r; "
+            f"found: {listed(names)}"
+        )
+    rows = range(table.n_rows)
+    ids = table.text("id") if "id" in names else [f"{_stem(path)}-{row + 1}" for row in rows]
+    options = [name for name in names if name in OPTION_NAMES]
+    for row in rows:
+        own = {name: _cell(table.columns[name][row]) for name in options}
+        named = {name: _cell(table.columns[name][row]) for name in files}
+        listed_files = {band: str(one).strip() for band, one in named.items() if one is not None}
+        try:
+            parsed = LightMapOptions.parse(
+                dict(given) | {name: value for name, value in own.items() if value is not None}
+            )
+            if not listed_files:
+                raise MelotteValueError("no file is named")
+            planes = [
+                plane
+                for band, one in listed_files.items()
+                for plane in light_planes(
+                    path.parent / one, parsed, band="" if band == "file" else band
+                )
+            ]
+            yield _joined(planes, str(ids[row]), parsed)
+        except MelotteError as error:
+            yield RejectedImage(str(ids[row]), str(error), int(Flag.FAILED))
+
+
+def _cell(value: Any) -> Any:
+    """A value of a table, None where it is empty."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if str(value).strip().lower() in ("", "--", "nan", "none") else value
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0] or path.name
