@@ -5,7 +5,10 @@
 ``--data`` holds the catalogue's table (globular/cmc/cmc_params.csv.gz; Kremer et al. 2020, ApJS
 247, 48). For its models of 200,000 stars, or some spread over them, a King model of W0 = 5 begins
 with the same number of stars, virial radius, metallicity and orbit, and is compared at 12 Gyr.
-CMC's clusters begin with 5 % binaries, ours with none.
+CMC's clusters begin with 5 % binaries, ours with none. Half-mass radii stand beside a third
+opinion: the two-component model of Antonini & Gieles (2020, MNRAS 492, 2936), whose four numbers
+were fitted to direct N-body runs, given our mass at first and our black holes at 30 Myr. CMC's
+half-mass radius follows from its velocity dispersion, by the virial theorem.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.integrate import solve_ivp
 
 from melotte.io.simulation_files import SOLAR_METAL_FRACTION
 from melotte.io.star_snapshots import BLACK_HOLE
@@ -28,9 +32,14 @@ from melotte.sky.monte_carlo.equilibria import King
 from melotte.sky.monte_carlo.evolution import ClusterEvolution, ClusterModel
 from melotte.sky.monte_carlo.snapshots import snapshot_of
 from melotte.sky.monte_carlo.tides import CircularOrbit
+from melotte.sky.monte_carlo.units import GRAVITY, PC_PER_MYR
 
 KING_DEPTH = 5.0
 UNTIL = 12_000.0
+YOUNG = 30.0
+"""When the black holes have been born, Myr."""
+BINDING = 0.4
+"""Potential energy in G M^2 / r_h."""
 
 
 def virial_over_half_mass_radius(depth: float) -> float:
@@ -39,6 +48,48 @@ def virial_over_half_mass_radius(depth: float) -> float:
     radius = np.sort(King(1.0, depth).draw(len(masses), 1.0, np.random.default_rng(1))[0])
     inside = np.arange(len(radius))
     return len(radius) ** 2 / (2 * float((inside / radius).sum()))
+
+
+def balanced_half_mass_radius(
+    mass: float, mean: float, radius: float, black_holes: float, orbit: CircularOrbit
+) -> float:
+    """Half-mass radius at 12 Gyr by Antonini & Gieles 2020, pc.
+
+    Parameters
+    ----------
+    mass, mean : float, Msun
+        Of the cluster and of a star, at first.
+    radius : float, pc
+        That of half the mass, at first.
+    black_holes : float, Msun
+        In all, after their natal kicks.
+    orbit : CircularOrbit
+    """
+    # Their fits: wait for balance, loss of black holes, loss of stars, black holes' relaxation.
+    wait, ejection, winds, boost, heating, coulomb = 3.21, 0.0028, 0.0823, 147.0, 0.1, 10.0
+
+    def relaxation(total: float, size: float, share: float) -> float:
+        time_scale = math.sqrt(total * size**3 / GRAVITY) / PC_PER_MYR
+        return 0.138 * time_scale / (mean * (1 + boost * share) * coulomb)
+
+    balance = wait * relaxation(mass, radius, black_holes / mass)
+
+    def change(time: float, state: Any) -> list[float]:
+        stars, holes, size = state
+        total = stars + max(holes, 0.0)
+        scale = relaxation(total, size, max(holes, 0.0) / total)
+        lost = winds * stars / time if time >= 2 else 0.0
+        growth = lost / total * size
+        filling = size / orbit.tidal_radius(total) / 0.125
+        lost += 0.6 * heating * filling**1.5 * total / scale
+        thrown = 0.0
+        if time > balance:
+            thrown = ejection * total / scale if holes > 0 else 0.0
+            growth += size * (heating / scale - 2 * (lost + thrown) / total)
+        return [-lost, -thrown, growth]
+
+    found = solve_ivp(change, (0.1, UNTIL), [mass, black_holes, radius], max_step=5.0)
+    return float(found.y[2, -1])
 
 
 def cmc_table(folder: Path, runs: int, n_stars: int, seed: int) -> list[dict[str, Any]]:
@@ -55,27 +106,33 @@ def cmc_table(folder: Path, runs: int, n_stars: int, seed: int) -> list[dict[str
     ratio = virial_over_half_mass_radius(KING_DEPTH)
     found = []
     print(f"\n{'CMC model':24} {'M':>7} {'CMC':>7} {'M/L_V':>6} {'CMC':>6} {'R_hl':>6} {'CMC':>6} "
-          f"{'BHs':>4} {'CMC':>4} {'s':>6}")  # fmt: skip
+          f"{'r_h':>5} {'CMC':>5} {'AG20':>5} {'BHs':>4} {'CMC':>4} {'s':>6}")  # fmt: skip
     for name in names[:: max(1, len(names) // runs)][:runs]:
         parsed = re.fullmatch(r"N(\d+)-RV([\d.]+)-RG(\d+)-Z([\d.]+)", name)
         assert parsed is not None
         metals = 0.02 * float(parsed[4])
+        king = King(float(parsed[2]) / ratio, KING_DEPTH)
+        orbit = CircularOrbit(float(parsed[3]))
         model = ClusterModel(
             n_stars,
-            King(float(parsed[2]) / ratio, KING_DEPTH),
+            king,
             metallicity=math.log10(metals / SOLAR_METAL_FRACTION),
             lowest_mass=0.08,
             highest_mass=150.0,
-            orbit=CircularOrbit(float(parsed[3])),
+            orbit=orbit,
             seed=seed,
         )
         begun = time.process_time()
         cluster = ClusterEvolution(model)
-        for _ in cluster.run(UNTIL):
-            pass
+        first_mass = cluster.total_mass
+        holes = 0.0
+        for _ in cluster.run(UNTIL, [YOUNG]):
+            snapshot = snapshot_of(cluster)
+            holes = float(snapshot.mass[snapshot.kind == BLACK_HOLE].sum())
         seconds = time.process_time() - begun
         snapshot = snapshot_of(cluster)
         row = chosen[name]
+        dispersion = float(row["sig"])
         found.append(
             {
                 "model": name,
@@ -85,6 +142,15 @@ def cmc_table(folder: Path, runs: int, n_stars: int, seed: int) -> list[dict[str
                 "cmc_ml": float(row["ML_V"]),
                 "size": snapshot.half_light_radius,
                 "cmc_size": float(row["Rhl_V"]),
+                "radius": snapshot.half_mass_radius,
+                "cmc_radius": BINDING * GRAVITY * float(row["Mtot"]) / (3 * dispersion**2),
+                "model_radius": balanced_half_mass_radius(
+                    first_mass,
+                    first_mass / n_stars,
+                    king.half_mass_radius,
+                    holes,
+                    orbit,
+                ),
                 "black_holes": int((snapshot.kind == BLACK_HOLE).sum()),
                 "cmc_black_holes": int(float(row["N_14"])),
                 "seconds": seconds,
@@ -92,10 +158,12 @@ def cmc_table(folder: Path, runs: int, n_stars: int, seed: int) -> list[dict[str
             }
         )
         print("{model:24} {mass:7.0f} {cmc_mass:7.0f} {ml:6.2f} {cmc_ml:6.2f} {size:6.2f} "
-              "{cmc_size:6.2f} {black_holes:4d} {cmc_black_holes:4d} {seconds:6.0f}"
+              "{cmc_size:6.2f} {radius:5.2f} {cmc_radius:5.2f} {model_radius:5.2f} "
+              "{black_holes:4d} {cmc_black_holes:4d} {seconds:6.0f}"
               .format(**found[-1]), flush=True)  # fmt: skip
     for ours, theirs, what in (("ml", "cmc_ml", "M/L_V"), ("size", "cmc_size", "R_hl"),
-                               ("mass", "cmc_mass", "mass")):  # fmt: skip
+                               ("mass", "cmc_mass", "mass"), ("radius", "cmc_radius", "r_h"),
+                               ("radius", "model_radius", "r_h over AG20")):  # fmt: skip
         ratios = np.array([row[ours] / row[theirs] for row in found])
         print(f"{what}: median ratio {np.median(ratios):.2f}, "
               f"{ratios.min():.2f} to {ratios.max():.2f}")  # fmt: skip
