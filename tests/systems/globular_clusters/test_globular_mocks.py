@@ -24,6 +24,8 @@ CLEAN = [
     "data.label_spread=0",
     "data.dispersion_share=0",
     "data.missing_band_share=0",
+    "data.extinction.mean=0",
+    "data.dark_mass.share=0",
 ]
 
 
@@ -224,20 +226,6 @@ def test_single_snapshots_are_kept_where_the_settings_say_so(one_family):
     keys = [set(one.key.tolist()) for one in stars]
     assert sum(map(len, keys)) == len(set.union(*keys)) == 90
     assert set(stars[1].run.tolist()) & set(stars[0].run.tolist())
-
-
-def test_runs_are_drawn_equally_often_however_many_snapshots_they_have(tmp_path):
-    path = tmp_path / "two.h5"
-    with h5py.File(path, "w") as file:
-        for number, family in enumerate(["training", "training", "validation", "test"]):
-            write_run(file, f"{family}-{number}", family, number)
-    stars = load_stars(system_of(path, "data.least_stars=370").data, "training")
-    assert stars.run_count.tolist() == [2, 2]
-    few = type(stars)(**(vars(stars) | {"run_count": torch.tensor([2, 1])}))
-    counts = torch.bincount(few.choose(4000, keyed_generator(1, 2)), minlength=4)
-    assert counts[3] == 0
-    assert abs(int(counts[2]) - 2000) < 200
-    assert abs(int(counts[0]) - 1000) < 150
 
 
 def test_distances_and_seeings_of_a_list(library):

@@ -13,12 +13,19 @@ from torch import Tensor
 from melotte.errors import MelotteValueError
 from melotte.io.star_snapshots import StarSnapshot
 from melotte.sky.cluster_libraries import ClusterLibrary, LibraryRun
+from melotte.sky.dark_mass import ForceShells
 from melotte.systems.areas import AREAS, Area
 from melotte.systems.globular_clusters.settings import DataSettings
 
 HELD_OUT_SHARE = 0.1
 """Of the training families, for each area that has no family of its own."""
 
+AGE_BIN = 0.1
+"""Of log10 age, in which ages count as alike."""
+SPECTRAL_LIMIT = 6.0
+"""Absolute V magnitude of the faintest stars that matter to a spectrum of a cluster."""
+
+_LEAST_TRACERS = 200
 _COLUMNS = ("radius", "mass", "magnitude_v", "magnitude_b")
 _VELOCITIES = ("radial_velocity", "tangential_velocity")
 
@@ -39,11 +46,13 @@ class LibraryStars:
         A number that is the snapshot's own, whatever else the library holds.
     run : Tensor of int64, shape (n_snapshots,)
         Number of its run among all of the library, in the order of their names.
-    run_first, run_count : Tensor of int64, shape (n_runs,)
-        The first snapshot of each run of the area, and how many it has.
+    chance : Tensor of float64, shape (n_snapshots,)
+        Of being drawn; they sum to 1.
     truth : dict of str to Tensor of float32, shape (n_snapshots,)
         ``log_age``, ``metallicity``, ``log_total_mass``, ``half_mass_radius``,
         ``remnant_fraction``.
+    shells : ForceShells, optional
+        Of the snapshots, where clusters may have dark mass.
     """
 
     columns: dict[str, Tensor]
@@ -52,9 +61,9 @@ class LibraryStars:
     count: Tensor
     key: Tensor
     run: Tensor
-    run_first: Tensor
-    run_count: Tensor
+    chance: Tensor
     truth: dict[str, Tensor]
+    shells: ForceShells | None = None
 
     @property
     def nbytes(self) -> int:
@@ -63,11 +72,10 @@ class LibraryStars:
         return sum(one.numel() * one.element_size() for one in kept)
 
     def choose(self, n: int, generator: torch.Generator) -> Tensor:
-        """Numbers of ``n`` snapshots: a run uniformly, then a snapshot of it."""
-        device = generator.device
-        run = torch.randint(len(self.run_first), (n,), generator=generator, device=device)
-        place = torch.rand(n, generator=generator, device=device) * self.run_count[run]
-        return self.run_first[run] + torch.minimum(place.long(), self.run_count[run] - 1)
+        """Numbers of ``n`` snapshots, each drawn by its chance."""
+        uniform = torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64)
+        found = torch.searchsorted(self.chance.cumsum(0), uniform, right=True)
+        return found.clamp(max=len(self.chance) - 1)
 
     def stars_of(self, snapshot: Tensor) -> Tensor:
         """Numbers of the stars of some snapshots, end to end."""
@@ -80,11 +88,12 @@ class LibraryStars:
         """The same stars on another device."""
         moved = {
             name: getattr(self, name).to(device)
-            for name in ("second", "first", "count", "key", "run", "run_first", "run_count")
+            for name in ("second", "first", "count", "key", "run", "chance")
         }
         return LibraryStars(
             columns={name: one.to(device) for name, one in self.columns.items()},
             truth={name: one.to(device) for name, one in self.truth.items()},
+            shells=None if self.shells is None else self.shells.to(device),
             **moved,
         )
 
@@ -119,6 +128,7 @@ def load_stars(data: DataSettings, area: Area) -> LibraryStars:
     rows: list[list[float]] = []
     labels: list[list[int]] = []
     truths: list[str] = []
+    shells: list[ForceShells] = []
     with ClusterLibrary(data.library) as library:
         families = {run.family for run in library.runs}
         for number, run in enumerate(sorted(library.runs, key=lambda one: one.name)):
@@ -132,6 +142,8 @@ def load_stars(data: DataSettings, area: Area) -> LibraryStars:
                 for name in names:
                     stars[name].append(getattr(snapshot, name).astype(np.float16))
                 stars["second"].append(np.r_[False, np.diff(snapshot.system) == 0])
+                if data.dark_mass.share > 0:
+                    shells.append(_shells_of(snapshot))
                 truths = list(truth)
                 rows.append(list(truth.values()))
                 labels.append([number, run.counts[step], _word(f"{run.name}/{step}") >> 32])
@@ -144,8 +156,8 @@ def load_stars(data: DataSettings, area: Area) -> LibraryStars:
             "within the ranges of data; evolve more runs or families"
         )
     label = torch.tensor(labels)
-    _, run_count = torch.unique_consecutive(label[:, 0], return_counts=True)
     values = torch.tensor(rows, dtype=torch.float32)
+    truth = {name: values[:, i].contiguous() for i, name in enumerate(truths)}
     return LibraryStars(
         {name: torch.from_numpy(np.concatenate(stars[name])) for name in names},
         torch.from_numpy(np.concatenate(stars["second"])),
@@ -153,10 +165,45 @@ def load_stars(data: DataSettings, area: Area) -> LibraryStars:
         label[:, 1],
         label[:, 2],
         label[:, 0],
-        run_count.cumsum(0) - run_count,
-        run_count,
-        {name: values[:, i].contiguous() for i, name in enumerate(truths)},
+        draw_chances(label[:, 0], truth["log_age"], data.run_power, data.age_flattening),
+        truth,
+        ForceShells.join(shells) if shells else None,
     )
+
+
+def draw_chances(
+    run: Tensor, log_age: Tensor, run_power: float = 0.5, age_flattening: float = 0.0
+) -> Tensor:
+    """Chances of snapshots to be drawn.
+
+    A run of many snapshots lives long and changes; one of a few is a cluster that dissolved. Drawn
+    by snapshots, the latter are hardly seen; drawn by runs, each of their few snapshots is seen too
+    often to stand for anything but itself.
+
+    Parameters
+    ----------
+    run : Tensor of int64, shape (n,)
+        The run of each snapshot.
+    log_age : Tensor, shape (n,)
+    run_power : float, in [0, 1]
+        Runs are drawn by this power of the number of their snapshots.
+    age_flattening : float, in [0, 1]
+        Snapshots of a log age that many have are drawn more rarely, by this power of their number.
+
+    Returns
+    -------
+    Tensor of float64, shape (n,)
+        They sum to 1.
+    """
+    _, place, counts = torch.unique(run, return_inverse=True, return_counts=True)
+    chance = counts[place].double() ** (run_power - 1)
+    if age_flattening > 0:
+        bins = (log_age.double() / AGE_BIN).floor().long()
+        _, of_age, _ = torch.unique(bins, return_inverse=True, return_counts=True)
+        crowd = torch.zeros(int(of_age.max()) + 1, dtype=torch.float64, device=run.device)
+        crowd.index_add_(0, of_age, chance)
+        chance = chance * crowd[of_age] ** -age_flattening
+    return chance / chance.sum()
 
 
 def truths_of(snapshot: StarSnapshot) -> dict[str, float]:
@@ -181,6 +228,17 @@ def truths_of(snapshot: StarSnapshot) -> dict[str, float]:
         "half_mass_radius": snapshot.half_mass_radius,
         "remnant_fraction": float(snapshot.mass[remnants].sum() / total),
     }
+
+
+def _shells_of(snapshot: StarSnapshot) -> ForceShells:
+    """Shells whose tracers are the stars that a spectrum shows: bright ones, if there are many."""
+    bright = snapshot.magnitude_v < SPECTRAL_LIMIT
+    if bright.sum() < _LEAST_TRACERS:
+        bright = np.isfinite(snapshot.magnitude_v)
+    if not bright.any():
+        bright = np.ones(len(snapshot), dtype=bool)
+    radius = np.asarray(snapshot.radius, dtype=np.float64)
+    return ForceShells.measure(radius, snapshot.mass, bright, snapshot.half_mass_radius)
 
 
 def _steps_of(run: LibraryRun, area: Area, data: DataSettings, families: set[str]) -> Sequence[int]:

@@ -7,16 +7,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from melotte.systems.base import Batch, Observation
+from melotte.systems.globular_clusters.mock_settings import ExtinctionSettings, SkySettings
 from melotte.systems.globular_clusters.scenes import GlobularScenes
-from melotte.systems.globular_clusters.settings import DataSettings, SkySettings
+from melotte.systems.globular_clusters.settings import DataSettings
 from melotte.telescope.map_noise import ImagingSurvey, apparent_flux, record
 from melotte.telescope.map_smoothing import smoothed
 
-EXPOSURE = 45.0
-"""Of a single image, s."""
-SEEING = 1.2
-"""At which ``sky.saturation`` is meant, arcsec."""
-PIXEL_SCALE = 0.25
 NOISE_BLOCK = 8
 """Pixels a side of the blocks of which the quietest gives a map's noise."""
 
@@ -27,13 +23,13 @@ def survey_of(sky: SkySettings, bands: tuple[str, ...]) -> ImagingSurvey:
     return ImagingSurvey(
         bands=bands,
         zero_point=(sky.zero_point,) * n,
-        exposure=(EXPOSURE,) * n,
+        exposure=(sky.exposure,) * n,
         n_exposures=1.0,
         sky_brightness=(sum(sky.brightness) / 2,) * n,
         read_noise=(sky.read_noise,) * n,
         saturation=(sky.saturation,) * n,
-        seeing=(SEEING,) * n,
-        pixel_scale=PIXEL_SCALE,
+        seeing=(sky.saturation_fwhm,) * n,
+        pixel_scale=sky.saturation_pixel,
     )
 
 
@@ -56,9 +52,10 @@ def observe(
         25, NaN where saturated or missing; ``noise`` (n, n_bands), standard deviation in a pixel
         without light, 0 for maps without noise and NaN for a missing band; ``pixel_scale`` and
         ``psf_fwhm`` (n,), arcsec; ``dispersion`` and ``dispersion_error`` (n, n_bins, n_bins),
-        km/s, where the settings ask for them. ``targets``: ``log_mass_map`` (n, 1, size, size),
-        log10(Msun/px) of the smoothed map of mass, and ``log_light_fov`` (n,). ``group``: number
-        of the run.
+        km/s, where the settings ask for them; ``extinction_v`` and ``extinction_error`` (n,), mag:
+        A_V as it is known, where there is dust. ``targets``: ``log_mass_map`` (n, 1, size, size),
+        log10(Msun/px) of the smoothed map of all mass, and ``log_light_fov`` (n,). ``group``: the
+        number of the run.
     """
     chosen = torch.arange(len(scenes), device=scenes.theta.device).repeat_interleave(views)
     turn = torch.zeros_like(chosen)
@@ -82,6 +79,8 @@ def observe(
         "pixel_scale": pixel_scale,
         "psf_fwhm": pointing.psf_fwhm[chosen],
     }
+    if data.extinction.mean > 0:
+        fields |= _known_extinction(scenes.extinction_v[chosen], data.extinction, generator)
     if data.dispersion_share > 0:
         dispersion = turned(scenes.dispersion[chosen], turn)
         error = turned(scenes.dispersion_error[chosen], turn)
@@ -96,6 +95,23 @@ def observe(
         "log_light_fov": scenes.log_light_fov[chosen],
     }
     return Batch.labelled(Observation(fields), scenes.theta[chosen], targets, scenes.run[chosen])
+
+
+def extinction_errors(extinction_v: Tensor, relative: Tensor, least: float) -> Tensor:
+    """Standard deviations, mag, of values of A_V known to a part of themselves, or to ``least``."""
+    return torch.hypot(relative * extinction_v, torch.full_like(extinction_v, least))
+
+
+def _known_extinction(
+    extinction_v: Tensor, settings: ExtinctionSettings, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """A_V as a catalogue has it, which may be below 0, and its error, mag."""
+    n, device = len(extinction_v), extinction_v.device
+    uniform = torch.rand(n, generator=generator, device=device)
+    low, high = settings.relative_error
+    error = extinction_errors(extinction_v, low * (high / low) ** uniform, settings.least_error)
+    deviate = torch.randn(n, generator=generator, device=device)
+    return {"extinction_v": extinction_v + error * deviate, "extinction_error": error}
 
 
 def turned(maps: Tensor, turn: Tensor) -> Tensor:

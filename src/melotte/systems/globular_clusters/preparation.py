@@ -90,10 +90,11 @@ def prepared(observation: Observation, constants: Mapping[str, Any]) -> dict[str
     return {"maps": maps, "conditions": told}
 
 
-def input_sizes(n_bands: int, with_dispersions: bool) -> tuple[int, int]:
+def input_sizes(n_bands: int, with_dispersions: bool, with_dust: bool) -> tuple[int, int]:
     """Numbers of channels and of conditions of :func:`prepared`."""
-    extra = 3 if with_dispersions else 0
-    return 2 * n_bands + extra, 6 * n_bands + 3 + (1 if with_dispersions else 0)
+    channels = 2 * n_bands + (3 if with_dispersions else 0)
+    conditions = 6 * n_bands + 3 + (1 if with_dispersions else 0) + (2 if with_dust else 0)
+    return channels, conditions
 
 
 def _features(observation: Observation, constants: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
@@ -117,6 +118,9 @@ def _features(observation: Observation, constants: Mapping[str, Any]) -> tuple[T
         known.flatten(2).any(2).float(),
         *band_photometry(observation).values(),
     ]
+    if "extinction_v" in observation.data:
+        dust = [map_number(observation, one) for one in ("extinction_v", "extinction_error")]
+        told.append(torch.stack([dust[0], torch.log(dust[1])], 1))
     dispersion: Any = observation.data.get("dispersion")
     if dispersion is not None:
         error: Any = observation.data["dispersion_error"]

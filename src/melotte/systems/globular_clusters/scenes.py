@@ -14,10 +14,13 @@ from melotte.engine.random import keyed_generator
 from melotte.io.star_snapshots import SOLAR_MAGNITUDE_V
 from melotte.ragged import Ragged, offsets_of
 from melotte.sky.apparent_field_stars import ApparentFieldStars
+from melotte.sky.extinction import LAWS
 from melotte.sky.isochrones import StellarGrid
 from melotte.systems.areas import Area
+from melotte.systems.globular_clusters.dark_mass import DarkMass
 from melotte.systems.globular_clusters.library_stars import LibraryStars
-from melotte.systems.globular_clusters.settings import BIN_PIXELS, DataSettings, Range
+from melotte.systems.globular_clusters.mock_settings import Range
+from melotte.systems.globular_clusters.settings import BIN_PIXELS, DataSettings
 from melotte.telescope.cluster_maps import (
     MapGrid,
     Pointing,
@@ -27,8 +30,11 @@ from melotte.telescope.cluster_maps import (
 )
 from melotte.telescope.dispersion_maps import Spectrograph, dispersion_map
 from melotte.telescope.foreground import field_stars
+from melotte.telescope.plummer_maps import plummer_map
 
 PASSBANDS = {"V": "Bessell_V", "B": "Bessell_B"}
+WAVELENGTHS = {"V": 5450.0, "B": 4380.0}
+"""Effective wavelengths, angstrom: Bessell, Castelli & Plez 1998, A&A 333, 231, Table A2."""
 FIELD_STAR_LIMIT = 20.0
 """Magnitude in V that densities of field stars count down to."""
 AT_ONCE = 64
@@ -60,18 +66,19 @@ class GlobularScenes:
     Parameters
     ----------
     light : Tensor, shape (n, n_bands, size, size)
-        Behind the seeing, field stars included, in units of a star of absolute magnitude 0 at
+        Behind dust and seeing, field stars included, in units of a star of absolute magnitude 0 at
         the cluster's distance.
     mass : Tensor, shape (n, size, size), Msun
-        Of the stars that stand in each pixel.
+        Of the stars that stand in each pixel, and of dark mass.
     pointing : Pointing
     theta : Tensor, shape (n, n_parameters)
         NaN outside the range of a parameter.
     log_light_fov : Tensor, shape (n,)
-        log10 of the cluster's light in V on the map, Lsun_V, without seeing and field stars.
+        log10 of the cluster's light in V on the map, Lsun_V, without dust, seeing and field stars.
     dispersion, dispersion_error : Tensor, shape (n, n_bins, n_bins), km/s
         NaN where not observed; the error is that of the photons.
     run : Tensor of int64, shape (n,)
+    extinction_v : Tensor, shape (n,), mag
     """
 
     light: Tensor
@@ -82,6 +89,7 @@ class GlobularScenes:
     dispersion: Tensor
     dispersion_error: Tensor
     run: Tensor
+    extinction_v: Tensor
 
     def __len__(self) -> int:
         return len(self.theta)
@@ -118,28 +126,70 @@ class SceneSimulator:
 
     def _draw(self, n: int, generator: torch.Generator) -> GlobularScenes:
         snapshot = self.stars.choose(n, generator)
-        stars = self._projected(snapshot, generator)
+        dark = self._dark_mass(snapshot, generator)
+        stars = self._projected(snapshot, dark, generator)
         pointing = self._pointing(n, generator)
         solar = 10 ** (0.4 * SOLAR_MAGNITUDE_V)
         columns = torch.stack([stars.mass, stars.luminosity[:, 0] * solar], 1)
         sums = star_sums(columns, stars, pointing, self.grid)
         mass, light_fov = sums[:, 0], sums[:, 1].double().sum((1, 2))
+        extinction_v = self._extinction(n, generator)
+        stars = self._dimmed(stars, extinction_v)
         dispersion, error = self._dispersions(stars, pointing, generator)
         shown = stars
         if self.data.noise == "survey" and self.data.sky.field_star_share > 0:
             shown = ProjectedStars.join(stars, self._field_stars(pointing, generator))
         return GlobularScenes(
             render_light(shown, pointing, self.grid),
-            mass,
+            self._with_dark_mass(mass, dark, pointing),
             pointing,
-            self._theta(snapshot, pointing.distance, mass, light_fov, generator),
+            self._theta(snapshot, pointing.distance, mass, light_fov, dark, generator),
             torch.log10(light_fov).float(),
             dispersion,
             error,
             self.stars.run[snapshot],
+            extinction_v,
         )
 
-    def _projected(self, snapshot: Tensor, generator: torch.Generator) -> ProjectedStars:
+    def _dark_mass(self, snapshot: Tensor, generator: torch.Generator) -> DarkMass | None:
+        """Dark mass of each cluster, where the settings ask for any."""
+        if self.data.dark_mass.share == 0:
+            return None
+        sizes = self.stars.truth["half_mass_radius"][snapshot]
+        masses = 10 ** self.stars.truth["log_total_mass"][snapshot]
+        return DarkMass.draw(self.data.dark_mass, masses, sizes, generator)
+
+    def _with_dark_mass(self, mass: Tensor, dark: DarkMass | None, pointing: Pointing) -> Tensor:
+        """Maps of mass with that of the dark mass."""
+        if dark is None:
+            return mass
+        chosen = torch.nonzero(dark.mass > 0)[:, 0]
+        if len(chosen):
+            some = plummer_map(
+                dark.mass[chosen], dark.scale[chosen], _some(pointing, chosen), self.grid
+            )
+            mass = mass.index_add(0, chosen, some)
+        return mass
+
+    def _extinction(self, n: int, generator: torch.Generator) -> Tensor:
+        """A_V, mag."""
+        dust, device = self.data.extinction, generator.device
+        if dust.mean == 0:
+            return torch.zeros(n, device=device)
+        uniform = torch.rand(n, generator=generator, device=device)
+        return -dust.mean * torch.log1p(uniform * math.expm1(-dust.most / dust.mean))
+
+    def _dimmed(self, stars: ProjectedStars, extinction_v: Tensor) -> ProjectedStars:
+        """The stars behind the dust."""
+        if self.data.extinction.mean == 0:
+            return stars
+        law = extinction_v.new_tensor(extinction_law(self.data))
+        factor = 10 ** (-0.4 * extinction_v[:, None] * law)
+        return stars.with_luminosity(stars.luminosity * factor[stars.cluster])
+
+    def _projected(
+        self, snapshot: Tensor, dark: DarkMass | None, generator: torch.Generator
+    ) -> ProjectedStars:
         """Stars of snapshots, each system in a direction of its own."""
         chosen = self.stars.stars_of(snapshot)
         columns = {name: one[chosen].float() for name, one in self.stars.columns.items()}
@@ -160,6 +210,11 @@ class SceneSimulator:
             across = across * torch.cos(2 * math.pi * angle)[system]
             velocity = columns["radial_velocity"] * outwards[:, 2]
             velocity = velocity + columns["tangential_velocity"] * across
+            if dark is not None and self.stars.shells is not None:
+                number = torch.repeat_interleave(counts)
+                velocity = velocity * self.stars.shells.select(snapshot).velocity_factors(
+                    dark.ratio, dark.scale, columns["radius"], number
+                )
         names = [f"magnitude_{band.lower()}" for band in self.data.bands]
         light = torch.stack([10 ** (-0.4 * columns[name]) for name in names], 1)
         return ProjectedStars(position, light, columns["mass"], velocity, offsets_of(counts))
@@ -218,12 +273,7 @@ class SceneSimulator:
                 some = Ragged(torch.cat(columns, 1), stars.offsets).select(chosen)
                 found = dispersion_map(
                     ProjectedStars.of(some),
-                    Pointing(
-                        pointing.distance[chosen],
-                        pointing.centre[chosen],
-                        pointing.psf_fwhm[chosen],
-                        pointing.pixel_scale[chosen],
-                    ),
+                    _some(pointing, chosen),
                     Spectrograph(BIN_PIXELS),
                     self.grid,
                 )
@@ -238,6 +288,7 @@ class SceneSimulator:
         distance: Tensor,
         mass: Tensor,
         light_fov: Tensor,
+        dark: DarkMass | None,
         generator: torch.Generator,
     ) -> Tensor:
         mass_fov = mass.double().sum((1, 2))
@@ -246,6 +297,8 @@ class SceneSimulator:
             "log_mass_fov": torch.log10(mass_fov),
             "mass_to_light_v": mass_fov / light_fov,
         }
+        if dark is not None:
+            known["dark_fraction"] = dark.fraction
         spread = self.data.label_spread if self.area == "training" else 0.0
         columns = []
         for one in self.data.cluster_parameters():
@@ -257,6 +310,22 @@ class SceneSimulator:
             inside = (value >= one.low) & (value <= one.high)
             columns.append(torch.where(inside, value, torch.nan))
         return torch.stack(columns, 1)
+
+
+def extinction_law(data: DataSettings) -> list[float]:
+    """A / A_V in each band, at its effective wavelength."""
+    waves = [WAVELENGTHS[band] for band in data.bands]
+    return LAWS[data.extinction.law](waves).tolist()
+
+
+def _some(pointing: Pointing, chosen: Tensor) -> Pointing:
+    """The pointings at some clusters."""
+    return Pointing(
+        pointing.distance[chosen],
+        pointing.centre[chosen],
+        pointing.psf_fwhm[chosen],
+        pointing.pixel_scale[chosen],
+    )
 
 
 def _joined(parts: Sequence[GlobularScenes]) -> GlobularScenes:
@@ -275,6 +344,7 @@ def _joined(parts: Sequence[GlobularScenes]) -> GlobularScenes:
         )
     )
     names = ("light", "mass", "theta", "log_light_fov", "dispersion", "dispersion_error", "run")
+    names += ("extinction_v",)
     return GlobularScenes(pointing=pointing, **{name: together(name) for name in names})
 
 

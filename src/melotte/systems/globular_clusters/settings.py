@@ -9,28 +9,26 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from melotte.engine.settings import Settings
 from melotte.parameters import Parameter
+from melotte.systems.globular_clusters.mock_settings import (
+    DarkMassSettings,
+    ExtinctionSettings,
+    NotNegative,
+    Positive,
+    Range,
+    Share,
+    SkySettings,
+)
 
 BIN_PIXELS = 16
 """Side of the bins of a map of velocity dispersions, pixels."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # Prior ranges end a little beyond what is drawn: rounding must not put a label outside.
 _ROUNDING = 1e-3
-
-
-def _as_range(value: Any) -> Any:
-    """A single number is the range of that number alone."""
-    return (value, value) if isinstance(value, int | float) else value
 
 
 def _as_paths(value: Any) -> Any:
     """A single path is a list of one."""
     return (value,) if isinstance(value, str) else value
-
-
-Range = Annotated[tuple[float, float], BeforeValidator(_as_range)]
 
 
 class FamilySettings(Settings):
@@ -58,51 +56,6 @@ class FamilySettings(Settings):
         return self
 
 
-class SkySettings(Settings):
-    """What lies between a cluster and its recorded map.
-
-    Parameters
-    ----------
-    brightness : range, mag/arcsec^2
-        Of the sky in V.
-    colour : float, mag
-        B - V of the sky.
-    exposures : range
-        Images of 45 s in a stack, uniform in the logarithm: what sets the depth.
-    zero_point : float, mag
-        That gives one electron a second.
-    read_noise : float, electrons
-    saturation : float, mag
-        Of a star whose brightest pixel just fills.
-    level_error : float
-        Standard deviation of the sky that is taken off, as a part of it.
-    field_stars : range, stars/arcmin^2
-        Brighter than V = 20, uniform in the logarithm, before and behind the cluster.
-    field_star_share : float
-        Share of maps that have any.
-    """
-
-    brightness: Range = (20.0, 22.0)
-    colour: float = 0.9
-    exposures: Range = (1.0, 40.0)
-    zero_point: float = 24.7
-    read_noise: NotNegative = 5.0
-    saturation: float = 13.5
-    level_error: NotNegative = 0.002
-    field_stars: Range = (0.1, 10.0)
-    field_star_share: Share = 0.7
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for name in ("brightness", "exposures", "field_stars"):
-            low, high = getattr(self, name)
-            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-                raise ValueError(f"{name}: [{low}, {high}] must not fall")
-        if self.exposures[0] <= 0 or self.field_stars[0] <= 0:
-            raise ValueError("exposures and field_stars must be above 0")
-        return self
-
-
 class DataSettings(Settings):
     """Mock observations of a library of evolved clusters.
 
@@ -127,6 +80,16 @@ class DataSettings(Settings):
         Only these values, each as often, instead.
     test_distances, test_psf_fwhms : list of float, optional
         Those of the area "test".
+    extinction
+        See :class:`ExtinctionSettings`.
+    dark_mass
+        See :class:`DarkMassSettings`. It shows in maps of dispersions alone.
+    run_power : float
+        Runs are drawn in proportion to this power of the number of their snapshots: 1 draws every
+        snapshot as often, 0 every run.
+    age_flattening : float
+        Power to which snapshots are drawn in inverse proportion to how many there are of their
+        log10 age; 0 does not, 1 draws log10 ages about evenly.
     offset : float, arcsec
         Greatest distance of a cluster's centre from the map's, along each axis.
     orientation : {"random", "quarter_turns"}
@@ -170,6 +133,10 @@ class DataSettings(Settings):
     psf_fwhms: tuple[Positive, ...] | None = None
     test_distances: tuple[Positive, ...] | None = None
     test_psf_fwhms: tuple[Positive, ...] | None = None
+    extinction: ExtinctionSettings = ExtinctionSettings()
+    dark_mass: DarkMassSettings = DarkMassSettings()
+    run_power: Share = 0.5
+    age_flattening: Share = 0.0
     offset: NotNegative = 5.0
     orientation: Literal["random", "quarter_turns"] = "random"
     noise: Literal["survey", "none"] = "survey"
@@ -213,6 +180,12 @@ class DataSettings(Settings):
         So the others of a cluster of known distance are the posterior's own conditionals.
         """
         low, high = self.distance_range
+        dark = Parameter(
+            "dark_fraction",
+            0.0,
+            self.dark_mass.most * (1 + _ROUNDING),
+            description="extra dark mass over that of stars, remnants and dark mass together",
+        )
         return (
             Parameter(
                 "distance",
@@ -251,8 +224,9 @@ class DataSettings(Settings):
                 "remnant_fraction",
                 0.0,
                 1.0,
-                description="part of the mass in white dwarfs, neutron stars and black holes",
+                description="white dwarfs, neutron stars and black holes over all stars, by mass",
             ),
+            *((dark,) if self.dark_mass.share > 0 else ()),
         )
 
 

@@ -97,8 +97,8 @@ class GlobularClusters(ClusterMapSystem):
 
     name = "globular-clusters"
     outputs = (
-        Output("posterior", "vector", "distance, age, metallicity, mass, M/L, size, remnants"),
-        Output("mass_map", "map", "log10(mass/(Msun/px)), smoothed"),
+        Output("posterior", "vector", "distance, age, metallicity, mass, M/L, size, darkness"),
+        Output("mass_map", "map", "log10(mass/(Msun/px)), smoothed, dark mass included"),
     )
 
     def __init__(self, data: DataSettings, model: ModelSettings) -> None:
@@ -115,7 +115,10 @@ class GlobularClusters(ClusterMapSystem):
 
     def network(self, constants: Mapping[str, Any]) -> nn.Module:
         """Build an untrained :class:`GlobularNetwork`."""
-        sizes = preparation.input_sizes(len(self.data.bands), self.data.dispersion_share > 0)
+        data = self.data
+        sizes = preparation.input_sizes(
+            len(data.bands), data.dispersion_share > 0, data.extinction.mean > 0
+        )
         of_target = (constants["map_mean"], constants["map_std"])
         return GlobularNetwork(self.model, *sizes, len(self.parameters), of_target)
 
