@@ -342,11 +342,11 @@ def test_only_the_pixels_that_are_needed_are_read(
 
 
 def test_sky_coordinates_make_a_round_trip() -> None:
-    from melotte.io.image_mosaics import _to_pixel, _to_sky
+    from melotte.io.image_mosaics import _to_pixel, to_sky
 
     pixel = np.array([[3.0, 4.0], [120.25, 80.5]])
     for turn in (0.0, 70.0):
         wcs = tangent_wcs(0.04, SHAPE, turn)
-        sky = _to_sky(wcs, pixel)
+        sky = to_sky(wcs, pixel)
         assert isinstance(sky, SkyCoord)
         np.testing.assert_allclose(_to_pixel(wcs, sky), pixel, atol=1e-7)
