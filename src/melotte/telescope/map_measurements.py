@@ -5,6 +5,7 @@ All of it by plain statistics of pixels, NaN where there is no value.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,7 @@ _POOR_FIT = 0.06
 _HALF_STAMPS = (12, 8, 5)
 _NARROWEST = 1.2
 _SUBPIXELS = 3
+_ENOUGH = 2_000_000
 
 Array = NDArray[np.floating]
 
@@ -54,49 +56,43 @@ class StarWidth:
     n_stars: int
 
 
-def centre_of_light(image: Array, start: tuple[float, float] | None = None) -> tuple[float, float]:
-    """Column and row (px, from 0) of the brightest smoothed concentration of light.
+def centre_of_light(image: Array, side: float) -> tuple[float, float]:
+    """Column and row (px, from 0) of the largest concentration of light.
 
-    Bright stars are cut at the 99th percentile, the image is smoothed by a Gaussian of a sixteenth
-    of its shorter side, and from the brightest place the centre of the light above the image's
-    median is iterated within a quarter of that side.
+    Pixels count from the lower quartile and are cut at the upper one, so that neither bright
+    stars nor a steep core rule. The image is smoothed by a Gaussian of an eighth of ``side``, and
+    from the highest place the centre of the cut light is iterated within a quarter of it.
 
     Parameters
     ----------
     image : array, shape (n_rows, n_columns)
         Sky included or not.
-    start : (float, float), px, optional
-        Where to begin instead of the brightest place.
+    side : float, px
+        Of the map that is to show the cluster.
 
     Raises
     ------
     MelotteValueError
         When no pixel has a value.
     """
-    known = np.isfinite(image)
-    if not known.any():
-        raise MelotteValueError("no pixel of the image has a value")
-    low, high = np.quantile(image[known], [0.5, 0.99])
-    light = np.where(known, np.clip(image, None, high) - low, 0.0)
-    side = min(image.shape)
-    if start is None:
-        smooth = ndimage.gaussian_filter(light, side / 16, mode="constant")
-        weight = ndimage.gaussian_filter(known.astype(float), side / 16, mode="constant")
-        smooth = np.where(weight > 0.2, smooth / np.maximum(weight, 0.2), -np.inf)
-        row, column = (float(one) for one in np.unravel_index(int(smooth.argmax()), image.shape))
-    else:
-        column, row = start
-    rows, columns = np.indices(image.shape)
+    known = _known(image)
+    low, high = np.quantile(image[known], [0.25, 0.75])
+    light = np.where(known, np.clip(image, low, high) - low, 0.0)
+    sigma = min(side, *image.shape) / 8
+    smooth = ndimage.gaussian_filter(light, sigma, mode="constant")
+    row, column = (float(one) for one in np.unravel_index(int(smooth.argmax()), image.shape))
     for _ in range(20):
-        near = np.hypot(columns - column, rows - row) < side / 4
-        weight = np.where(near, light.clip(min=0), 0.0)
+        top, left = (max(round(one - 2 * sigma), 0) for one in (row, column))
+        part = light[top : top + round(4 * sigma) + 1, left : left + round(4 * sigma) + 1]
+        rows = top + np.arange(part.shape[0])[:, None]
+        columns = left + np.arange(part.shape[1])
+        weight = np.where(np.hypot(columns - column, rows - row) < 2 * sigma, part, 0.0)
         total = weight.sum()
         if not total > 0:
             break
-        moved = float((weight * columns).sum() / total), float((weight * rows).sum() / total)
-        step = np.hypot(moved[0] - column, moved[1] - row)
-        column, row = moved
-        if step < 0.1:
+        before = column, row
+        column, row = float((weight * columns).sum() / total), float((weight * rows).sum() / total)
+        if np.hypot(column - before[0], row - before[1]) < 0.1:
             break
     return column, row
 
@@ -119,11 +115,11 @@ def sky_level(image: Array, centre: tuple[float, float]) -> float:
     MelotteValueError
         When no pixel has a value.
     """
-    rows, columns = np.indices(image.shape)
-    known = np.isfinite(image)
-    if not known.any():
-        raise MelotteValueError("no pixel of the image has a value")
-    away = np.hypot(columns - centre[0], rows - centre[1])
+    every = max(1, math.ceil(math.sqrt(image.size / _ENOUGH)))
+    image = image[::every, ::every]
+    known = _known(image)
+    columns, rows = (every * np.arange(size) for size in image.shape[::-1])
+    away = np.hypot(columns - centre[0], rows[:, None] - centre[1])
     values = image[known & (away >= np.quantile(away[known], 1 - SKY_SHARE))].astype(np.float64)
     for _ in range(_ROUNDS):
         middle, spread = np.median(values), values.std()
@@ -224,6 +220,14 @@ def filled(image: Array, sigma: float = 2.0) -> Array:
         unknown &= ~reached
         sigma *= 2
     return out.astype(image.dtype)
+
+
+def _known(image: Array) -> NDArray[np.bool_]:
+    """Pixels with a value; refused where there are none."""
+    known = np.isfinite(image)
+    if not known.any():
+        raise MelotteValueError("no pixel of the image has a value")
+    return known
 
 
 def _isolated(image: Array, noise: float, half: int) -> list[tuple[int, int]]:

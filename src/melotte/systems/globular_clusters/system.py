@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from melotte.engine.results import ResultColumn
-from melotte.errors import MelotteValueError
 from melotte.parameters import Parameter, Prior
 from melotte.systems.areas import Area, PlacedSystem
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
@@ -69,17 +68,10 @@ class ClusterMapSystem(PlacedSystem):
         return MapJudge(self)
 
     def read(self, source: Any, options: Mapping[str, Any]) -> Iterator[Observation | RowError]:
-        """Not available: this system is applied to the mocks of banks alone.
+        """Maps in users' images; see :mod:`melotte.systems.globular_clusters.reading`."""
+        from melotte.systems.globular_clusters.reading import observations
 
-        Raises
-        ------
-        MelotteValueError
-            Always.
-        """
-        del source, options
-        raise MelotteValueError(
-            f"the system {self.name} reads no images; it is trained and judged on mocks and banks"
-        )
+        yield from observations(source, options, self.data)
 
     def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
         """Flux, colour, size and noise of each map."""
