@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from melotte.errors import MelotteValueError, did_you_mean
+from melotte.sky.imf import Kroupa2001
 from melotte.sky.monte_carlo.equilibria import King, Plummer
 from melotte.sky.monte_carlo.evolution import ClusterModel
 from melotte.sky.monte_carlo.tides import CircularOrbit
@@ -18,6 +19,9 @@ Range = tuple[float, float]
 
 YOUNGEST = 0.1
 """Myr; no isochrone is younger."""
+
+LOWEST_MASS = 0.1
+"""Of the mass function, Msun."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,11 @@ class ClusterFamily:
     metallicity : (float, float), [Fe/H]
     central_potential : (float, float)
         King's W0, uniform; Plummer's model where both are 0.
+    filling : float
+        Largest half-mass radius in tidal radii, which ends the range of sizes where it is smaller;
+        clusters that fill more dissolve young. The least size is drawn all the same.
     highest_mass : float, Msun
-        Upper limit of the mass function; the lower one is 0.1.
+        Upper limit of the mass function; :data:`LOWEST_MASS` is the lower one.
     black_holes : str
         As :class:`~melotte.sky.monte_carlo.evolution.ClusterModel` takes it.
     until : float, Myr
@@ -57,6 +64,7 @@ class ClusterFamily:
     metallicity: Range
     sizes: tuple[float, ...] = ()
     central_potential: Range = (0.0, 0.0)
+    filling: float = math.inf
     highest_mass: float = 100.0
     black_holes: str = "fallback"
     until: float = 14_000.0
@@ -78,17 +86,23 @@ class ClusterFamily:
         """
         generator = np.random.default_rng([self.stream, seed, number])
         uniform = generator.random(5)
+        n_stars = round(_log_uniform(self.n_stars, uniform[0]))
+        orbit = CircularOrbit(_log_uniform(self.galactic_radius, uniform[2]))
         if self.sizes:
             size = self.sizes[(number - 1) % len(self.sizes)]
         else:
-            size = _log_uniform(self.half_mass_radius, uniform[1])
+            mean_mass = Kroupa2001(LOWEST_MASS, self.highest_mass).mean_mass
+            limit = self.filling * orbit.tidal_radius(n_stars * mean_mass)
+            low, high = self.half_mass_radius
+            size = _log_uniform((low, min(high, max(limit, low))), uniform[1])
         depth = _uniform(self.central_potential, uniform[4])
         return ClusterModel(
-            n_stars=round(_log_uniform(self.n_stars, uniform[0])),
+            n_stars=n_stars,
             equilibrium=Plummer(size) if depth == 0 else King(size, depth),
             metallicity=_uniform(self.metallicity, uniform[3]),
+            lowest_mass=LOWEST_MASS,
             highest_mass=self.highest_mass,
-            orbit=CircularOrbit(_log_uniform(self.galactic_radius, uniform[2])),
+            orbit=orbit,
             black_holes=self.black_holes,
             seed=int(generator.integers(1 << 31)),
         )
@@ -100,9 +114,10 @@ class ClusterFamily:
 
 
 _OURS: dict[str, Any] = {
-    "n_stars": (1e4, 2e5),
+    "n_stars": (2e4, 1.2e5),
     "half_mass_radius": (1.0, 8.0),
-    "galactic_radius": (2.0, 40.0),
+    "galactic_radius": (5.0, 40.0),
+    "filling": 0.1,
     "metallicity": (-2.2, -0.2),
     "central_potential": (3.0, 8.0),
 }
@@ -132,7 +147,7 @@ FAMILIES: dict[str, ClusterFamily] = {
 }
 """By name: ours of three kinds of use, and those of Chardin & Bianchini 2021, Table 1."""
 
-_NUMBERS = ("until", "first_snapshot", "highest_mass", "snapshots")
+_NUMBERS = ("until", "first_snapshot", "highest_mass", "snapshots", "filling")
 
 
 def family_of(name: str, changes: Mapping[str, str] | None = None) -> ClusterFamily:
@@ -208,6 +223,8 @@ def _check(family: ClusterFamily) -> None:
             f"snapshots from {family.first_snapshot:g} to {family.until:g} Myr: must rise within "
             f"[{YOUNGEST:g}, 15000]"
         )
+    if not family.filling > 0:
+        raise MelotteValueError(f"filling={family.filling:g}: must be above 0")
     if family.snapshots < 1:
         raise MelotteValueError(f"snapshots={family.snapshots}: must be at least 1")
     if not 1 <= family.highest_mass <= 150:
