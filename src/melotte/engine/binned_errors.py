@@ -117,8 +117,8 @@ class BinnedErrors:
         number = np.where(place == self.edges[-1], n_bins - 1, found)
         good = (number >= 0) & (number < n_bins) & np.isfinite(place) & np.isfinite(size)
         names, codes = np.unique(np.asarray(group)[good.any(1)], return_inverse=True)
-        whole: NDArray[np.int64] = np.zeros(len(place), dtype=np.int64)
-        whole[good.any(1)] = codes
+        whole = np.full(len(place), 0)
+        np.place(whole, good.any(1), codes)
         key = (whole[:, None] * n_bins + number)[good]
         many = len(names) * n_bins
         sums = np.stack(

@@ -10,7 +10,9 @@ from melotte.engine.atomic_files import write_atomically
 from melotte.errors import MelotteFileError
 from melotte.report.comparison import comparison_rows, comparison_table
 from melotte.report.figures import coverage_figure, rank_figure, recovery_figure
+from melotte.report.map_evaluation import CAPTIONS, map_figures
 from melotte.report.page import PageFigure, Section, write_page
+from melotte.systems.globular_clusters.judging import MapJudge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,13 +60,16 @@ def show_evaluation(evaluation: Evaluation, console: Console | None = None) -> N
 
 
 def evaluation_figures(evaluation: Evaluation, model: Model) -> dict[str, Figure]:
-    """Figures by name: recovery, coverage, ranks."""
+    """Figures by name: recovery, coverage, ranks, and what the system's judge has to show."""
     estimate = evaluation.quantiles[:, 1]
-    return {
+    found = {
         "recovery": recovery_figure(evaluation.truth, estimate, model.parameters),
         "coverage": coverage_figure(evaluation.calibration),
         "ranks": rank_figure(evaluation.calibration),
     }
+    if isinstance(evaluation.judged, MapJudge):
+        found |= map_figures(evaluation.judged)
+    return found
 
 
 def write_evaluation(
@@ -78,8 +83,9 @@ def write_evaluation(
     model : Model
     json_file : Path, optional
     figures : Path, optional
-        Gets ``recovery.png``, ``coverage.png``, ``ranks.png`` and ``evaluation.html``; made where
-        it does not exist.
+        Gets ``recovery.png``, ``coverage.png``, ``ranks.png`` and ``evaluation.html``, and those
+        of :data:`melotte.report.map_evaluation.CAPTIONS` for maps of mass; made where it does not
+        exist.
 
     Returns
     -------
@@ -110,6 +116,7 @@ def write_evaluation(
         "recovery": "True and inferred values of the mocks; residuals against either.",
         "coverage": "Coverage less credibility, with the 95 and 99.7 % ranges of chance.",
         "ranks": "Ranks of the truth among posterior samples, with the 99 % range of chance.",
+        **CAPTIONS,
     }
     sections = [
         Section("In numbers", verdict_lines(evaluation), comparison_rows(evaluation)),

@@ -27,9 +27,9 @@ from melotte.systems.globular_clusters.settings import DataSettings
 from melotte.telescope.cluster_maps import MapGrid, Pointing, ProjectedStars, star_sums
 from melotte.telescope.map_smoothing import smoothed
 
-DRAWINGS = 8
+DRAWINGS = 4
 """Of each cluster."""
-CLUSTERS = 256
+CLUSTERS = 160
 AT_ONCE = 16
 """Clusters whose stars are in memory together."""
 GIANT = 3.0

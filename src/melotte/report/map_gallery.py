@@ -1,0 +1,114 @@
+"""Galleries of clusters: light, true and predicted mass, its error, and how wrong it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from numpy.typing import NDArray
+
+from melotte.report.style import BLUE, INK, RED, SMALL, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from melotte.systems.globular_clusters.judging import MapExample
+
+LIGHT, MASS = "gray", "inferno"
+RESIDUAL = LinearSegmentedColormap.from_list("residual", [BLUE, "#ffffff", RED])
+ERROR = "viridis"
+BAR = 10.0
+"""Length of the scale bar, arcsec, where it fits."""
+
+
+def map_gallery(examples: Sequence[MapExample]) -> Figure:
+    """A column a cluster: light, true mass, predicted mass, standard error, residual over error.
+
+    Both maps of mass are on one scale, whose ends, log10(Msun/px), are written into the true one.
+
+    Without errors, the last row holds the residual, dex, and the one before is left out.
+
+    Parameters
+    ----------
+    examples : sequence of MapExample
+
+    Returns
+    -------
+    Figure
+    """
+    with_error = any(one.scale is not None for one in examples)
+    rows = ["light in V", r"true mass (M$_\odot$/px)", "predicted mass"]
+    rows += ["standard error", "residual / error"] if with_error else ["residual"]
+    n = max(len(examples), 1)
+    figure, axes = new_figure(1.75 * n + 0.9, 1.85 * len(rows) + 0.2, len(rows), n)
+    scales = [float(np.quantile(one.scale, 0.99)) for one in examples if one.scale is not None]
+    shown: dict[int, Any] = {}
+    for column, one in enumerate(examples):
+        shown |= _column(axes[:, column], one, max(scales, default=1.0))
+    for row, text in ((3, "dex"), (4, "sigma")):
+        if row in shown:
+            _bar(figure, shown[row], axes[row], text)
+    for panel, name in zip(axes[:, 0], rows, strict=True):
+        panel.set_ylabel(name, fontsize=SMALL + 1, color=INK)
+    for panel in axes.flat:
+        panel.set(xticks=[], yticks=[])
+        for side in panel.spines.values():
+            side.set_visible(False)
+    return figure
+
+
+def _column(panels: NDArray[Any], one: MapExample, largest: float) -> dict[int, Any]:
+    """Draw a cluster; the images of the rows whose scales all clusters share."""
+    light = np.asarray(one.light, dtype=float)
+    known = light[np.isfinite(light)]
+    faint = known[known <= np.median(known)] if len(known) else np.ones(1)
+    scaled = np.arcsinh(light / max(float(faint.std()), 1e-12))
+    low, high = np.nanquantile(scaled, [0.02, 0.998]) if len(known) else (0.0, 1.0)
+    panels[0].set_facecolor(RED)
+    panels[0].imshow(scaled, cmap=LIGHT, vmin=low, vmax=high, origin="lower")
+    _scale_bar(panels[0], one)
+    low, high = np.quantile(one.true, [0.02, 0.999])
+    mass: dict[str, Any] = {"cmap": MASS, "vmin": low, "vmax": max(high, low + 0.1)}
+    panels[1].imshow(one.true, origin="lower", **mass)
+    panels[2].imshow(one.predicted, origin="lower", **mass)
+    panels[1].annotate(
+        f"log {low:.1f} to {mass['vmax']:.1f}",
+        (0.04, 0.04),
+        xycoords="axes fraction",
+        fontsize=SMALL - 1.5,
+        color="white",
+    )
+    panels[1].set_title(_said(one.age[0], one.distance[0]), fontsize=SMALL - 1, color=INK)
+    panels[2].set_title(_said(one.age[1], one.distance[1]), fontsize=SMALL - 1, color=INK)
+    residual = one.predicted - one.true
+    style: dict[str, Any] = {"origin": "lower", "cmap": RESIDUAL}
+    if one.scale is None:
+        return {3: panels[3].imshow(residual, vmin=-0.5, vmax=0.5, **style)}
+    error = panels[3].imshow(one.scale, origin="lower", cmap=ERROR, vmin=0, vmax=largest)
+    return {3: error, 4: panels[4].imshow(residual / one.scale, vmin=-3, vmax=3, **style)}
+
+
+def _said(age: float, distance: float) -> str:
+    return f"{age:.1f} Gyr, {distance:.0f} kpc"
+
+
+def _scale_bar(axes: Axes, one: MapExample) -> None:
+    rows, columns = one.light.shape
+    length = BAR / one.pixel_scale
+    text = f"{BAR:g}″"
+    if length > 0.6 * columns:
+        length, text = 0.25 * columns, f"{0.25 * columns * one.pixel_scale:.2g}″"
+    left, bottom = 0.06 * columns, 0.07 * rows
+    axes.plot([left, left + length], [bottom, bottom], color="white", lw=2)
+    axes.annotate(text, (left, bottom + 0.03 * rows), color="white", fontsize=SMALL - 1)
+
+
+def _bar(figure: Figure, shown: Any, panels: Any, text: str) -> None:
+    bar = figure.colorbar(shown, ax=list(panels), pad=0.02, aspect=12 * len(panels), shrink=0.9)
+    bar.ax.tick_params(labelsize=SMALL - 2, length=2)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    if text:
+        bar.set_label(text, fontsize=SMALL - 1, color=INK)

@@ -1,0 +1,125 @@
+"""Figures of maps of mass, of planted readings: what they count, and that all are drawn."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from melotte.report.field_luminosities import (
+    PUBLISHED_CLUSTERS,
+    literature_figure,
+    luminosity_figure,
+    within_mocks,
+)
+from melotte.report.map_evaluation import CAPTIONS, map_figures
+from melotte.report.residual_panels import CountedPairs
+from melotte.systems.globular_clusters.judging import MapExample, MapJudge
+from melotte.systems.globular_clusters.map_readings import MapReading, MapTruth, of_map
+from melotte.systems.globular_clusters.map_scores import MapScores
+
+
+class Judge(MapJudge):
+    """What figures ask of a judge, without a system."""
+
+    def __init__(self, scores: MapScores, examples: list[MapExample]) -> None:
+        self.scores, self.listed = scores, examples
+
+    def examples(self, n=6):
+        return self.listed[:n]
+
+
+def legend_of(figure):
+    """Texts of the first panel's legend."""
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def planted(distances, with_error, n=60, side=24):
+    rng = np.random.default_rng(2)
+    rows, columns = np.mgrid[:side, :side] - side / 2
+    shape = -0.5 * np.log10(1 + (rows**2 + columns**2) / 9)
+    log_map = (rng.uniform(-1, 1, n)[:, None, None] + shape).astype(np.float32)
+    light = rng.uniform(500, 3000, n)
+    sums = of_map(log_map, light)
+    values = sums | {"age": rng.uniform(1, 13, n), "distance": rng.choice(distances, n)}
+    truth = MapTruth(log_map, light, values, np.arange(n) // 6)
+    given = (log_map + 0.1 * rng.normal(size=log_map.shape)).astype(np.float32)
+    scale = np.full(given.shape, 0.1, dtype=np.float32) if with_error else None
+    guess = of_map(given, light) | {
+        "age": values["age"] + rng.normal(size=n),
+        "distance": values["distance"] * np.exp(0.1 * rng.normal(size=n)),
+    }
+    reading = MapReading(given, scale, None, guess, {})
+    scores = MapScores(-3.0)
+    scores.add(truth, reading)
+    examples = [
+        MapExample(
+            np.where(log_map[i] > -1.4, 10.0 ** log_map[i], np.nan),
+            log_map[i],
+            given[i],
+            None if scale is None else scale[i],
+            10.0 ** log_map[i] / 2,
+            0.25,
+            (values["age"][i], guess["age"][i]),
+            (values["distance"][i], guess["distance"][i]),
+            float(sums["map_mass"][i]),
+        )
+        for i in range(3)
+    ]
+    return Judge(scores, examples)
+
+
+@pytest.mark.parametrize("with_error", [True, False])
+def test_every_figure_is_drawn_and_described(tmp_path, with_error):
+    distances = [15.0, 30.0, 60.0, 80.0] if with_error else np.geomspace(3, 100, 60)
+    found = map_figures(planted(distances, with_error))
+    assert set(found) == set(CAPTIONS)
+    for name, figure in found.items():
+        assert isinstance(figure, Figure)
+        figure.savefig(tmp_path / f"{name}.png", dpi=30)
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+    rows = 5 if with_error else 4
+    names = [axes.get_ylabel() for axes in found["gallery"].axes]
+    assert sum(bool(name) for name in names[: rows * 3]) == rows
+
+
+def test_residuals_of_counted_pairs_are_those_of_the_pairs():
+    rng = np.random.default_rng(1)
+    true = rng.uniform(0, 10, 20_000)
+    given = true + 0.5 + 0.3 * rng.normal(size=true.shape)
+    pairs = CountedPairs.of(true, given, "x", "")
+    assert pairs.counts.sum() == pytest.approx(20_000, abs=60)
+    place, mean, spread = pairs.residuals(0)
+    middle = (place > 2) & (place < 8)
+    np.testing.assert_allclose(mean[middle], 0.5, atol=0.05)
+    np.testing.assert_allclose(spread[middle], 0.3, atol=0.05)
+    # By the prediction, where the truth is even: the same.
+    _, mean, _ = pairs.residuals(1)
+    np.testing.assert_allclose(mean[middle], 0.5, atol=0.05)
+    assert np.isnan(CountedPairs.of([1.0, 2.0], [1.0, 2.0], "x", "").residuals(0)[1]).all()
+
+
+def test_five_published_clusters_are_within_light_like_pidoc_s():
+    # Sect. 5: 300 to 5000 Lsun for clusters older than 11 Gyr between 10 and 40 kpc.
+    rng = np.random.default_rng(3)
+    light = np.exp(rng.uniform(np.log(300), np.log(5000), 6000))
+    far = np.exp(rng.uniform(np.log(8), np.log(60), 6000))
+    known = PUBLISHED_CLUSTERS
+    found = within_mocks(known.luminosity, known.distance, light, np.full(6000, 12.0), far)
+    assert found.tolist() == [True] * 5 + [False] * 12
+    young = within_mocks(known.luminosity, known.distance, light, np.full(6000, 3.0), far)
+    assert not young.any()
+    figure = luminosity_figure(
+        light, np.full(6000, 12.0), far, {"age": [12.0], "luminosity": [900]}
+    )
+    assert "within (5)" in figure.axes[0].get_legend().get_texts()[0].get_text()
+
+
+def test_literature_is_drawn_for_what_is_known():
+    literature = {"mass_to_light_v": np.array([2.0, np.nan]), "distance": np.array([7.1, 8.0])}
+    estimates = {
+        "mass_to_light_v": np.array([[1.5, 1.0], [1.8, 1.2], [2.2, 1.6]]),
+        "distance": np.array([6.9, 12.0]),
+        "age": np.array([12.0, 11.0]),
+    }
+    figure = literature_figure(estimates, literature, [1e4, 2e4], [True, False])
+    assert len(figure.axes) == 4
+    assert legend_of(figure) == ["pi-DOC, 2021", "here"]
