@@ -251,6 +251,13 @@ def infer(
             metavar="FILE|NAME", help="Reweight to priors of a YAML file, or to mass-function."
         ),
     ] = None,
+    known: Annotated[
+        list[str] | None,
+        typer.Option("--known", help="NAME=VALUE of a first parameter, such as distance=7.1."),
+    ] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="FITS file for the maps that the model infers.")
+    ] = None,
     compare: Annotated[Path | None, typer.Option(help="Table of literature values.")] = None,
     compare_extinction_offset: Annotated[
         float, typer.Option(metavar="A_V", help="Foreground to add to the literature's A_V, mag.")
@@ -296,6 +303,8 @@ def infer(
         stars=stars,
         galaxies=galaxies,
         predictive=predictive,
+        known=_known(known),
+        maps=maps,
         seed=seed,
         device=device,
         json_rows=json_rows,
@@ -444,6 +453,12 @@ def _options(pairs: list[str] | None) -> dict[str, Any]:
     from melotte.report.inference import parse_options
 
     return parse_options(pairs or [])
+
+
+def _known(pairs: list[str] | None) -> dict[str, float]:
+    from melotte.engine.known_values import parse_known
+
+    return parse_known(pairs or [])
 
 
 def _complain(message: str) -> None:

@@ -31,6 +31,8 @@ def infer(
     seed: int = 0,
     prior: str | Path | None = None,
     progress: bool | None = None,
+    known: Mapping[str, float] | None = None,
+    maps: bool = False,
 ) -> InferenceResult:
     """Measure every object in some files.
 
@@ -58,6 +60,11 @@ def infer(
     prior : path, optional
         YAML file of per-parameter priors to reweight by; not with values as a catalogue's.
     progress : bool, optional
+    known : mapping of str to float, optional
+        Values of the model's first parameters where they are known, such as ``{"distance": 7.1}``
+        for globular clusters.
+    maps : bool
+        Keep the maps that the model infers, for ``.write_maps(path)``.
 
     Returns
     -------
@@ -88,6 +95,8 @@ def infer(
         prior=prior,
         inputs=[str(one) for one in sources if not hasattr(one, "colnames")],
         progress=progress,
+        known=known,
+        maps=maps,
     )
 
 
@@ -100,6 +109,8 @@ def infer_observations(
     prior: str | Path | None = None,
     inputs: Sequence[str | Path] = (),
     progress: bool | None = None,
+    known: Mapping[str, float] | None = None,
+    maps: bool = False,
 ) -> InferenceResult:
     """Measure observations that are already read, or made.
 
@@ -107,7 +118,7 @@ def infer_observations(
     ----------
     model : Model
     observations : iterable of Observation or RowError
-    samples, seed, prior, progress
+    samples, seed, prior, progress, known, maps
         As in :func:`infer`.
     inputs : sequence of path
         Names for the provenance.
@@ -126,4 +137,6 @@ def infer_observations(
         progress=progress,
         prior_file=prior,
         inputs=inputs,
+        known=known,
+        maps=maps,
     )

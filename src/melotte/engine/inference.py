@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,8 @@ def infer_batches(
     prior_file: str | Path | None = None,
     inputs: Sequence[str | Path] = (),
     total: int | None = None,
+    known: Mapping[str, float] | None = None,
+    maps: bool = False,
 ) -> InferenceResult:
     """Measure every object.
 
@@ -84,6 +86,11 @@ def infer_batches(
         Names of the files that were read, for the provenance.
     total : int, optional
         Number of objects, where known: progress is shown against it.
+    known : mapping of str to float, optional
+        Values of the first parameters where they are known, in their units: the others are then
+        the posterior's conditionals (see :mod:`melotte.engine.known_values`).
+    maps : bool
+        Keep the maps that the model infers.
 
     Returns
     -------
@@ -100,7 +107,9 @@ def infer_batches(
             f"samples {n_samples} and seed {seed} must be >= 0, batch_size {batch_size} >= 1"
         )
     prior = _prior_asked_for(model, prior_file)
-    maker = RowMaker(model, n_samples, seed, prior)
+    if known and prior is not None:
+        raise MelotteValueError("a prior and known values do not go together; give one of them")
+    maker = RowMaker(model, n_samples, seed, prior, known, maps)
     shown = sys.stderr.isatty() if progress is None else progress
     bar = Progress(total or 0, "measured", style=shown and total is not None)
     said = time.monotonic()
@@ -141,6 +150,7 @@ def infer_batches(
         if prior_file and is_file_of_priors(prior_file)
         else None,
         "prior": None if prior is None else prior.described(),
+        "known": dict(known) if known else None,
     }
     return collected(rows, maker, header, provenance)
 

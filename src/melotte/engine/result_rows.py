@@ -15,11 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from melotte.engine.domain import DomainReference
+from melotte.engine.known_values import leading_values
 from melotte.engine.network_outputs import draw_by_object, run_network
 from melotte.engine.posterior_flags import flag_posteriors
+from melotte.engine.result_maps import MapLayer, object_maps
 from melotte.engine.results import LEVELS, InferenceResult, ResultColumn
 from melotte.engine.reweighting import FEW_SAMPLES, PriorReweighting, Reweighted
+from melotte.engine.served_ranges import flag_unserved
 from melotte.flags import Flag
+from melotte.networks.conditioned import GivenPosterior
 from melotte.networks.posteriors import UnitPosterior
 from melotte.parameters import Parameter
 from melotte.systems.base import Observation
@@ -47,6 +51,7 @@ class ResultRow:
     quantiles: NDArray[np.float64] | None = None
     samples: NDArray[np.float32] | None = None
     columns: dict[str, Any] = field(default_factory=dict)
+    maps: tuple[MapLayer, ...] = ()
     reason: str = ""
 
 
@@ -61,15 +66,27 @@ class RowMaker:
     seed : int, >= 0
     prior : PriorReweighting, optional
         Priors in place of the training's.
+    known : mapping of str to float, optional
+        Values of the first parameters, where they are known.
+    maps : bool
+        Keep the maps of every object.
     """
 
     def __init__(
-        self, model: Model, n_samples: int, seed: int, prior: PriorReweighting | None
+        self,
+        model: Model,
+        n_samples: int,
+        seed: int,
+        prior: PriorReweighting | None,
+        known: Mapping[str, float] | None = None,
+        maps: bool = False,
     ) -> None:
         self.model = model
         self.n_samples = n_samples
         self.seed = seed
         self.prior = prior
+        self.leading = leading_values(model, known or {})
+        self.maps = maps
         self.domain = DomainReference.from_tensors(model.reference) if model.reference else None
         self.described: dict[str, tuple[str, str]] = {}
 
@@ -91,6 +108,9 @@ class RowMaker:
     def _measured(self, observation: Observation) -> list[ResultRow]:
         model, ids = self.model, observation.ids
         outputs = run_network(model, observation)
+        n_known = 0 if self.leading is None else len(self.leading)
+        if self.leading is not None:
+            outputs = {**outputs, "posterior": GivenPosterior(outputs["posterior"], self.leading)}
         reweighted = self._reweighted(observation, outputs)
         if reweighted is None:
             n_drawn = max(self.n_samples, LEAST_SAMPLES)
@@ -118,8 +138,12 @@ class RowMaker:
             columns["prior_sample_size"] = reweighted.effective
             flags |= _flags_of_reweighted(reweighted, model.parameters)
         else:
-            parameters = [one for one, kept in zip(model.parameters, given, strict=True) if kept]
-            flags |= flag_posteriors(unit.numpy()[..., given], parameters)
+            open_ = given & (np.arange(len(given)) >= n_known)
+            parameters = [one for one, kept in zip(model.parameters, open_, strict=True) if kept]
+            flags |= flag_posteriors(unit.numpy()[..., open_], parameters)
+        beyond, unserved = flag_unserved(model, unit)
+        flags |= beyond
+        reasons = ["; ".join(filter(None, pair)) for pair in zip(reasons, unserved, strict=True)]
         levels = torch.tensor(LEVELS, dtype=torch.float64)
         if reweighted is not None:
             quantiles = reweighted.quantiles
@@ -131,12 +155,17 @@ class RowMaker:
         kept = model.prior.from_unit(unit[:, : self.n_samples]).float().numpy()
         physical[..., ~given] = np.nan
         kept[..., ~given] = np.nan
+        maps: list[tuple[MapLayer, ...]] = [()] * len(ids)
+        if self.maps:
+            medians = {name: physical[:, 1, i] for i, name in enumerate(model.prior.names)}
+            maps = object_maps(model.system, observation, outputs, medians)
         rows = []
         for i, name in enumerate(ids):
             own = {key: values[i] for key, values in columns.items()}
             if np.isfinite(physical[i][:, given]).all():
                 samples = kept[i] if self.n_samples else None
-                rows.append(ResultRow(name, int(flags[i]), physical[i], samples, own, reasons[i]))
+                row = ResultRow(name, int(flags[i]), physical[i], samples, own, maps[i], reasons[i])
+                rows.append(row)
             else:
                 failed = int(flags[i]) | int(Flag.FAILED)
                 excluded = reweighted is not None and not reweighted.effective[i]
@@ -222,6 +251,7 @@ def collected(
         flags=np.array([row.flags for row in rows], dtype=np.int64),
         samples=samples if n_samples else None,
         columns=columns,
+        maps=tuple(row.maps for row in rows) if maker.maps else (),
         reasons={row.id: row.reason for row in rows if row.reason},
         header=header,
         provenance=provenance,

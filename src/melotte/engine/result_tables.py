@@ -126,7 +126,7 @@ def check_result_path(path: str | Path) -> None:
         When the folder does not exist or the path is a folder.
     """
     _format(Path(path), ENCODERS)
-    _check_place(Path(path))
+    check_file_place(Path(path))
 
 
 def check_samples_path(path: str | Path) -> None:
@@ -140,7 +140,7 @@ def check_samples_path(path: str | Path) -> None:
         When the folder does not exist or the path is a folder.
     """
     _format(Path(path), {".h5": None, ".hdf5": None})
-    _check_place(Path(path))
+    check_file_place(Path(path))
 
 
 def read_result_table(path: str | Path) -> Table:
@@ -222,7 +222,13 @@ def write_samples(result: InferenceResult, path: str | Path) -> Path:
     return path
 
 
-def _check_place(path: Path) -> None:
+def check_file_place(path: Path) -> None:
+    """Refuse a path that is a folder or lies in none.
+
+    Raises
+    ------
+    MelotteFileError
+    """
     if path.is_dir():
         raise MelotteFileError(f"{path}: is a folder, not a file to write")
     if not path.parent.is_dir():

@@ -15,6 +15,8 @@ from melotte.parameters import Parameter
 if TYPE_CHECKING:
     from astropy.table import Table
 
+    from melotte.engine.result_maps import MapLayer
+
 LEVELS = (0.16, 0.5, 0.84)
 
 
@@ -49,6 +51,8 @@ class InferenceResult:
     samples : array of float32, shape (n, n_samples, n_parameters), physical units, or None
         NaN where the row failed.
     columns : dict of str to ResultColumn
+    maps : tuple of tuple of MapLayer, one an object
+        What :mod:`melotte.engine.result_maps` says of them; empty where none were asked for.
     reasons : dict of str to str
         Why rows failed, or what drove OUT_OF_DOMAIN, by id.
     header : dict
@@ -63,6 +67,7 @@ class InferenceResult:
     flags: NDArray[np.int64]
     samples: NDArray[np.float32] | None = None
     columns: Mapping[str, ResultColumn] = field(default_factory=dict)
+    maps: tuple[tuple[MapLayer, ...], ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     header: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -86,6 +91,12 @@ class InferenceResult:
         from melotte.engine.result_tables import write_result_table
 
         return write_result_table(self, path)
+
+    def write_maps(self, path: str | Path) -> Path:
+        """Write the maps; see :func:`melotte.engine.result_maps.write_maps`."""
+        from melotte.engine.result_maps import write_maps
+
+        return write_maps(self, path)
 
     def write_samples(self, path: str | Path) -> Path:
         """Write the samples; see :func:`melotte.engine.result_tables.write_samples`."""

@@ -41,56 +41,103 @@ class ConditionedPosterior(UnitPosterior):
             )
         if not bool(((leading >= 0) & (leading <= 1)).all()):
             raise MelotteValueError("leading values must lie in the unit cube, from 0 to 1")
-        self._whole, self._leading = posterior, leading
+        self.whole, self.leading = posterior, leading
 
     @property
     def n_parameters(self) -> int:
         """Number of parameters that are left."""
-        return self._whole.n_parameters - self._leading.shape[1]
+        return self.whole.n_parameters - self.leading.shape[1]
 
     @property
     def device(self) -> torch.device:
         """Where samples are drawn."""
-        return self._whole.device
+        return self.whole.device
 
     def __len__(self) -> int:
-        return len(self._whole)
+        return len(self.whole)
 
     def select(self, chosen: Tensor) -> ConditionedPosterior:
         """Posteriors of some objects, by their int64 numbers."""
-        return ConditionedPosterior(self._whole.select(chosen), self._leading[chosen])
+        return ConditionedPosterior(self.whole.select(chosen), self.leading[chosen])
 
     def log_prob(self, u: Tensor) -> Tensor:
         """Log density at ``u`` (batch, n_parameters); exact, ``-inf`` outside the cube."""
-        whole = self._whole.log_prob(torch.cat([self._leading, u.float()], 1))
+        whole = self.whole.log_prob(torch.cat([self.leading, u.float()], 1))
         return whole - self._log_prob_leading()
 
     def log_prob_known(self, u: Tensor, known: Tensor) -> Tensor:
         """Log density of the known parameters; exact where these are the first of those left."""
-        known_all = torch.cat([torch.ones_like(self._leading, dtype=torch.bool), known], 1)
-        whole = self._whole.log_prob_known(torch.cat([self._leading, u.float()], 1), known_all)
+        known_all = torch.cat([torch.ones_like(self.leading, dtype=torch.bool), known], 1)
+        whole = self.whole.log_prob_known(torch.cat([self.leading, u.float()], 1), known_all)
         return whole - self._log_prob_leading()
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw samples (batch, n, n_parameters); no gradient passes through them."""
-        family, k = self._whole._head.family, self._leading.shape[1]
+        family, k = self.whole._head.family, self.leading.shape[1]
         size = max(1, ROWS_AT_ONCE // max(n, 1))
-        values = self._leading[:, None].expand(-1, n, -1)
+        values = self.leading[:, None].expand(-1, n, -1)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            for i in range(k, self._whole.n_parameters):
+            for i in range(k, self.whole.n_parameters):
                 shape = (family.n_uniform, len(self), n)
                 uniform = torch.rand(shape, generator=generator, device=self.device)
                 drawn = values.new_empty(len(self), n)
                 for first in range(0, len(self), size):
                     part = slice(first, first + size)
-                    settings = self._whole._settings(i, values[part], part)
+                    settings = self.whole._settings(i, values[part], part)
                     drawn[part] = family.draw(settings, uniform[:, part])
                 values = torch.cat([values, drawn[..., None]], -1)
         return values[..., k:]
 
     def _log_prob_leading(self) -> Tensor:
         n_left = self.n_parameters
-        filled = torch.nn.functional.pad(self._leading, (0, n_left), value=0.5)
+        filled = torch.nn.functional.pad(self.leading, (0, n_left), value=0.5)
         known = torch.ones_like(filled, dtype=torch.bool)
         known[:, -n_left:] = False
-        return self._whole.log_prob_known(filled, known)
+        return self.whole.log_prob_known(filled, known)
+
+
+class GivenPosterior(UnitPosterior):
+    """All parameters of an autoregressive posterior, the first at given values.
+
+    What :class:`ConditionedPosterior` leaves out, this has: the given values, without any spread.
+
+    Parameters
+    ----------
+    posterior : AutoregressivePosterior
+    leading : Tensor, shape (batch, n_leading) or (n_leading,), unit cube
+    """
+
+    def __init__(self, posterior: AutoregressivePosterior, leading: Tensor) -> None:
+        self._left = ConditionedPosterior(posterior, leading)
+        self._leading = self._left.leading
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters, the given ones included."""
+        return self._left.n_parameters + self._leading.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where samples are drawn."""
+        return self._left.device
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def select(self, chosen: Tensor) -> GivenPosterior:
+        """Posteriors of some objects, by their int64 numbers."""
+        return GivenPosterior(self._left.whole.select(chosen), self._leading[chosen])
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        """Log density of the parameters that are left; the given ones are not looked at."""
+        return self._left.log_prob(u[:, self._leading.shape[1] :])
+
+    def log_prob_known(self, u: Tensor, known: Tensor) -> Tensor:
+        """Log density of the known parameters of those that are left."""
+        k = self._leading.shape[1]
+        return self._left.log_prob_known(u[:, k:], known[:, k:])
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw samples (batch, n, n_parameters)."""
+        drawn = self._left.sample(n, generator)
+        return torch.cat([self._leading[:, None].expand(-1, n, -1), drawn], -1)

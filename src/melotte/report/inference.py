@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from melotte import api
+from melotte.engine.result_maps import check_maps_path
 from melotte.engine.result_tables import check_result_path, check_samples_path, write_table
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.flags import Flag
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from melotte.report.cluster_galaxies import ClusterGalaxies
 
 FIGURE_SAMPLES = 500
+REMARKS = "remarks"
+"""Entry of a result's header: what the reader has to say of objects, by id."""
+MOST_REMARKS = 10
 OWN_OPTIONS = {
     "values_as": "--as",
     "source_id": "--stars",
@@ -66,6 +70,8 @@ class InferenceRequest:
     stars: Path | None = None
     galaxies: Path | None = None
     predictive: bool = False
+    known: Mapping[str, float] = field(default_factory=dict)
+    maps: Path | None = None
     seed: int = 0
     device: str = "auto"
     json_rows: bool = False
@@ -104,6 +110,8 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     _check_reader_options(request)
     model = api.load(request.model, request.device)
     _check_system_options(model, request)
+    if request.maps is not None:
+        check_maps_path(request.maps, model.system)
     drawn: list[Observation] = []
     products = (request.stars, request.galaxies, request.predictive, request.background_draws)
     remembers = any((request.figures, *products))
@@ -115,6 +123,8 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
         seed=request.seed,
         prior=request.prior,
         inputs=request.inputs,
+        known=request.known,
+        maps=request.maps is not None,
     )
     joined = None
     if request.compare is not None:
@@ -135,6 +145,8 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     if request.samples_file is not None and result.samples is not None:
         asked = replace(result, samples=result.samples[:, : request.samples])
         asked.write_samples(request.samples_file)
+    if request.maps is not None:
+        lines.append(maps_written(result, request.maps))
     for line in summary_lines(result, request.output):
         echo(line)
     for line in lines:
@@ -189,6 +201,14 @@ def summary_lines(result: InferenceResult, output: Path) -> Iterator[str]:
         n = int(((flags & flag) > 0).sum())
         if n:
             yield f"  {flag.name}: {n}"
+    told = {name: [reason] for name, reason in result.reasons.items()}
+    for name, remarks in result.header.get(REMARKS, {}).items():
+        told.setdefault(name, []).extend(remarks)
+    for name, remarks in list(told.items())[:MOST_REMARKS]:
+        for remark in remarks:
+            yield f"  {name}: {remark}"
+    if len(told) > MOST_REMARKS:
+        yield f"  and {len(told) - MOST_REMARKS} more, in the table's metadata"
     dropped = result.header.get("n_dropped", {})
     reasons: dict[str, int] = {}
     for counts in dropped.values():
@@ -196,6 +216,15 @@ def summary_lines(result: InferenceResult, output: Path) -> Iterator[str]:
             reasons[reason] = reasons.get(reason, 0) + int(count)
     for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
         yield f"  rows dropped, {reason}: {count}"
+
+
+def maps_written(result: InferenceResult, path: Path) -> str:
+    """Write the maps of a result; a line for a person."""
+    n = sum(bool(layers) for layers in result.maps)
+    if not n:
+        return f"  no maps: no object could be measured, {path} is not written"
+    names = dict.fromkeys(layer.name for layers in result.maps for layer in layers)
+    return f"  maps of {n} objects ({', '.join(names)}): {result.write_maps(path)}"
 
 
 def comparison_lines(joined: Any, name: str) -> Iterator[str]:

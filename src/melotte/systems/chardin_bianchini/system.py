@@ -25,7 +25,12 @@ from melotte.systems.chardin_bianchini.settings import PiDocSettings
 from melotte.systems.globular_clusters.photometry import map_fluxes
 from melotte.systems.globular_clusters.scenes import GlobularScenes
 from melotte.systems.globular_clusters.settings import DataSettings
-from melotte.systems.globular_clusters.system import MAP_MASS, ClusterMapSystem, map_mass
+from melotte.systems.globular_clusters.system import (
+    MAP_MASS,
+    ClusterMapSystem,
+    field_magnitude,
+    map_mass,
+)
 
 OLDEST = 15.0
 """Upper end of the range of ages, Gyr."""
@@ -148,12 +153,12 @@ class PiDoc(ClusterMapSystem):
     def result_columns(
         self, observation: Observation, outputs: Mapping[str, Any]
     ) -> dict[str, ResultColumn]:
-        """The mass of the predicted map, and the estimates as the network gives them."""
-        del observation
+        """The map's mass, the field's magnitude, and the estimates as the network gives them."""
         estimate = outputs["estimate"].cpu().numpy()
         about = "as the network gives it, also beyond the range"
         return {
             "log_map_mass": ResultColumn(map_mass(outputs["mass_map"]), "", MAP_MASS),
+            "field_magnitude_v": field_magnitude(observation),
             "age_estimate": ResultColumn(estimate[:, 0], "Gyr", f"age, {about}"),
             "distance_estimate": ResultColumn(estimate[:, 1], "kpc", f"distance, {about}"),
         }

@@ -31,6 +31,8 @@ from melotte.telescope.map_measurements import (
 from melotte.telescope.map_smoothing import smoothed
 from melotte.telescope.panstarrs import johnson_maps
 
+ROOM = 1.5
+"""Sides of the map, as part of the image's, from which a measured sky is free of the cluster."""
 WIDTH_SLACK = 0.05
 """Relative difference from the ends of the range of seeing that still counts as inside."""
 
@@ -164,6 +166,9 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
     if outside:
         notes["outside_training"] = ", ".join(outside)
     header: dict[str, Any] = {"light_maps": {images.id: notes}}
+    remarks = _remarks(images, cut, outside)
+    if remarks:
+        header["remarks"] = {images.id: remarks}
     place = cut_coordinates(images, cut.corner, cut.step, rows)
     if place is not None:
         header |= {"wcs": {images.id: place[0]}, "ra": [place[1]], "dec": [place[2]]}
@@ -245,6 +250,24 @@ def outside_of_training(cut: CutMaps, data: DataSettings) -> tuple[str, ...]:
     if not low * (1 - WIDTH_SLACK) <= cut.psf_fwhm <= high * (1 + WIDTH_SLACK):
         found.append(f"psf_fwhm {cut.psf_fwhm:.3g} arcsec outside [{low:g}, {high:g}]")
     return tuple(found)
+
+
+def _remarks(images: LightImages, cut: CutMaps, outside: tuple[str, ...]) -> list[str]:
+    """What a person should know of a map, in plain words."""
+    found = [f"not trained on: {one}" for one in outside]
+    side = cut.flux.shape[-1] * cut.step
+    if "measured" in cut.notes["sky_from"] and min(images.images.shape[1:]) < ROOM * side:
+        found.append(
+            f"the image is less than {ROOM:g} times as wide as the map, so the sky that was taken "
+            "off has the cluster's light in it; give sky=... where it is known"
+        )
+    n_full = int(images.saturated.any(0).sum())
+    if n_full:
+        found.append(f"{n_full} saturated pixels in the image")
+    lost = float(np.isnan(cut.flux[0]).mean())
+    if lost > 0.01:
+        found.append(f"{100 * lost:.0f} % of the map's pixels are unknown")
+    return found
 
 
 def _known_extinction(images: LightImages, data: DataSettings) -> dict[str, torch.Tensor]:

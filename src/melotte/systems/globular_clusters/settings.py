@@ -22,6 +22,9 @@ from melotte.systems.globular_clusters.mock_settings import (
 BIN_PIXELS = 16
 """Side of the bins of a map of velocity dispersions, pixels."""
 
+DERIVED = ("log_luminosity_fov",)
+"""What follows from the parameters: log10 of the light in V of the field of view, Lsun_V."""
+
 # Prior ranges end a little beyond what is drawn: rounding must not put a label outside.
 _ROUNDING = 1e-3
 
@@ -114,6 +117,9 @@ class DataSettings(Settings):
         the area "training" scatter about the truth; 0 for none.
     least_stars : int
         Snapshots with fewer are left out.
+    served : mapping of str to (float, float)
+        Ranges of parameters, or of :data:`DERIVED`, that a model is for, inside those it trains
+        on: a row is flagged OUT_OF_RANGE where 90 % of the posterior lie beyond an end.
     log_age : (float, float)
         Ages of the snapshots that are used.
     metallicity, log_total_mass, log_mass_fov, mass_to_light_v, half_mass_radius : (float, float)
@@ -148,6 +154,7 @@ class DataSettings(Settings):
     dispersion_share: Share = 0.0
     label_spread: NotNegative = 1.0
     least_stars: Annotated[int, Field(gt=0)] = 1000
+    served: dict[str, tuple[float, float]] = Field(default_factory=dict)
     log_age: tuple[float, float] = (8.4, 10.16)
     metallicity: tuple[float, float] = (-2.5, 0.1)
     log_total_mass: tuple[float, float] = (2.0, 6.5)
@@ -165,7 +172,13 @@ class DataSettings(Settings):
                 raise ValueError(f"{name}: [{low}, {high}] must be above 0 and not fall")
         if self.missing_band_share > 0 and len(self.bands) == 1:
             raise ValueError("missing_band_share: V alone cannot be missing")
-        self.cluster_parameters()
+        names = (*(one.name for one in self.cluster_parameters()), *DERIVED)
+        for name, (low, high) in self.served.items():
+            if name not in names or not low < high:
+                raise ValueError(
+                    f"served.{name}: [{low}, {high}]; rising ranges of {', '.join(names)} are "
+                    "allowed"
+                )
         return self
 
     @property

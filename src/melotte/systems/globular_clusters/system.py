@@ -14,14 +14,16 @@ from melotte.parameters import Parameter, Prior
 from melotte.systems.areas import Area, PlacedSystem
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
 from melotte.systems.globular_clusters import preparation
+from melotte.systems.globular_clusters.derived_maps import derived_maps
 from melotte.systems.globular_clusters.judging import PUBLISHED, MapJudge
 from melotte.systems.globular_clusters.library_stars import load_stars
 from melotte.systems.globular_clusters.losses import floored_log_likelihood
 from melotte.systems.globular_clusters.network import GlobularNetwork
 from melotte.systems.globular_clusters.observing import observe
-from melotte.systems.globular_clusters.photometry import SUMMARIES, map_summaries
+from melotte.systems.globular_clusters.photometry import SUMMARIES, map_fluxes, map_summaries
 from melotte.systems.globular_clusters.scenes import GlobularScenes, SceneSimulator
 from melotte.systems.globular_clusters.settings import DataSettings, ModelSettings
+from melotte.telescope.map_noise import FLUX_ZERO_POINT
 
 
 class ClusterMapSystem(PlacedSystem):
@@ -73,6 +75,15 @@ class ClusterMapSystem(PlacedSystem):
 
         yield from observations(source, options, self.data)
 
+    def derived_maps(
+        self,
+        observation: Observation,
+        outputs: Mapping[str, Any],
+        medians: Mapping[str, Any],
+    ) -> Mapping[str, tuple[Any, str, str]]:
+        """Mass and M/L of each pixel; see :func:`.derived_maps.derived_maps`."""
+        return derived_maps(observation, outputs["mass_map"], medians, self.data)
+
     def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
         """Flux, colour, size and noise of each map."""
         return map_summaries(observation), SUMMARIES
@@ -96,6 +107,22 @@ class GlobularClusters(ClusterMapSystem):
     def __init__(self, data: DataSettings, model: ModelSettings) -> None:
         super().__init__(data, data.cluster_parameters())
         self.model = model
+
+    @property
+    def served(self) -> Mapping[str, tuple[float, float]]:
+        """Ranges beyond which a posterior is flagged OUT_OF_RANGE."""
+        return self.data.served
+
+    def derived(self, theta: Tensor) -> dict[str, Tensor]:
+        """What ``served`` may name beside parameters; see :data:`.settings.DERIVED`.
+
+        Parameters
+        ----------
+        theta : Tensor, shape (..., n_parameters)
+        """
+        values = dict(zip((one.name for one in self.parameters), theta.unbind(-1), strict=True))
+        light = values["log_mass_fov"] - torch.log10(values["mass_to_light_v"])
+        return {"log_luminosity_fov": light}
 
     def constants(self, batch: Batch) -> dict[str, Any]:
         """Units and spreads; see ``preparation.measure_constants``."""
@@ -133,10 +160,21 @@ class GlobularClusters(ClusterMapSystem):
     def result_columns(
         self, observation: Observation, outputs: Mapping[str, Any]
     ) -> dict[str, ResultColumn]:
-        """The mass of the predicted map."""
-        del observation
+        """The mass of the predicted map, and the magnitude of the field of view."""
         mass = map_mass(outputs["mass_map"].mean)
-        return {"log_map_mass": ResultColumn(mass, "", MAP_MASS)}
+        return {
+            "log_map_mass": ResultColumn(mass, "", MAP_MASS),
+            "field_magnitude_v": field_magnitude(observation),
+        }
+
+
+def field_magnitude(observation: Observation) -> ResultColumn:
+    """Apparent magnitude in V of the light in the field of view."""
+    flux, _ = map_fluxes(observation)
+    total = flux[:, 0].nan_to_num(0.0).double().sum((-2, -1))
+    magnitude = FLUX_ZERO_POINT - 2.5 * torch.log10(torch.where(total > 0, total, torch.nan))
+    about = "apparent magnitude in V of the known pixels"
+    return ResultColumn(magnitude.cpu().numpy(), "mag", about)
 
 
 MAP_MASS = "log10(sum of the predicted map of mass/Msun)"

@@ -1,0 +1,91 @@
+"""Maps that follow from a predicted map of mass and the observed light: mass, and M/L."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from melotte.io.star_snapshots import SOLAR_MAGNITUDE_V
+from melotte.networks.map_posteriors import MapPosterior
+from melotte.systems.base import Observation
+from melotte.systems.globular_clusters.photometry import map_fluxes
+from melotte.systems.globular_clusters.settings import DataSettings
+from melotte.telescope.map_measurements import filled
+from melotte.telescope.map_noise import FLUX_ZERO_POINT
+from melotte.telescope.map_smoothing import smoothed
+
+LEAST_LIGHT = 3.0
+"""Standard deviations of the noise below which a pixel of light gives no mass over light."""
+
+
+def luminosity(flux: Tensor, distance: Tensor, extinction_v: Tensor | float = 0.0) -> Tensor:
+    """Luminosities in V of fluxes at a distance.
+
+    Parameters
+    ----------
+    flux : Tensor, shape (n, ...)
+        In units of a source of magnitude 25 in V.
+    distance : Tensor, shape (n,), kpc
+    extinction_v : Tensor, shape (n,), or float, mag
+
+    Returns
+    -------
+    Tensor, the shape of ``flux``, Lsun_V
+    """
+    modulus = 5 * torch.log10(distance) + 10 + extinction_v
+    factor = 10 ** (0.4 * (SOLAR_MAGNITUDE_V + modulus - FLUX_ZERO_POINT))
+    return flux * factor.view(-1, *[1] * (flux.ndim - 1)).to(flux)
+
+
+def derived_maps(
+    observation: Observation,
+    mass_map: MapPosterior | Tensor,
+    medians: Mapping[str, NDArray[np.float64]],
+    data: DataSettings,
+) -> dict[str, tuple[NDArray[np.float32], str, str]]:
+    """Mass and M/L_V of each pixel.
+
+    Parameters
+    ----------
+    observation : Observation
+    mass_map : MapPosterior or Tensor, shape (n, 1, rows, columns), log10(Msun/px)
+    medians : mapping
+        With ``distance`` (n,), kpc.
+    data : DataSettings
+
+    Returns
+    -------
+    dict
+        By name: maps (n, rows, columns), unit, description. The light is smoothed as the mass is,
+        over unknown pixels too; M/L is NaN where it is below three standard deviations.
+    """
+    log_mass = (mass_map.mean if isinstance(mass_map, MapPosterior) else mass_map)[:, 0]
+    mass = 10 ** log_mass.double().cpu()
+    flux, noise = (one.cpu() for one in map_fluxes(observation))
+    light = flux[:, 0].double()
+    sigma = data.mass_smoothing
+    if data.smoothing == 0:
+        whole = np.stack([filled(one) for one in light.numpy()])
+        light = smoothed(torch.from_numpy(whole), sigma)
+    dust: Any = observation.data.get("extinction_v", 0.0)
+    dust = dust.cpu() if isinstance(dust, Tensor) else dust
+    distance = torch.as_tensor(medians["distance"])
+    solar = luminosity(light, distance, dust)
+    # A Gaussian leaves white noise smaller by 2 sqrt(pi) standard deviations.
+    lowest = LEAST_LIGHT * noise[:, 0].double() / max(2 * math.sqrt(math.pi) * sigma, 1.0)
+    seen = light > lowest.nan_to_num(0.0)[:, None, None].clamp(min=1e-12)
+    ratio = torch.where(seen, mass / solar, torch.nan)
+    return {
+        "mass": (mass.float().numpy(), "solMass", "median mass of a pixel"),
+        "mass_to_light_v": (
+            ratio.float().numpy(),
+            "",
+            "Msun/Lsun_V: median mass over smoothed light at the median distance",
+        ),
+    }
