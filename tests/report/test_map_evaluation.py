@@ -29,7 +29,7 @@ class Judge(MapJudge):
 
 def legend_of(figure):
     """Texts of the first panel's legend."""
-    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    return figure.axes[0].get_legend_handles_labels()[1]
 
 
 def planted(distances, with_error, n=60, side=24):
@@ -110,7 +110,7 @@ def test_five_published_clusters_are_within_light_like_pidoc_s():
     figure = luminosity_figure(
         light, np.full(6000, 12.0), far, {"age": [12.0], "luminosity": [900]}
     )
-    assert "within (5)" in figure.axes[0].get_legend().get_texts()[0].get_text()
+    assert "within (5)" in legend_of(figure)[0]
 
 
 def test_literature_is_drawn_for_what_is_known():

@@ -121,12 +121,10 @@ class BinnedErrors:
         np.place(whole, good.any(1), codes)
         key = (whole[:, None] * n_bins + number)[good]
         many = len(names) * n_bins
-        sums = np.stack(
-            [
-                np.bincount(key, weights=size[good], minlength=many),
-                np.bincount(key, minlength=many),
-            ]
-        ).reshape(2, len(names), n_bins)
+        sums = np.zeros((2, many))
+        sums[0] = np.bincount(key, weights=size[good], minlength=many)
+        sums[1] = np.bincount(key, minlength=many)
+        sums = sums.reshape(2, len(names), n_bins)
         for i, name in enumerate(names.tolist()):
             old = self._sums.get(name)
             self._sums[name] = sums[:, i] if old is None else old + sums[:, i]

@@ -34,7 +34,7 @@ class MapTruth:
     log_map : array of float32, shape (n, rows, columns)
         log10(Msun/px) of the smoothed map, at the floor where it is as low or lower.
     light : array, shape (n,), Lsun_V
-        Of the field of view, without seeing.
+        Of the field of view, without seeing; NaN for none.
     values : dict of str to array, shape (n,)
         By name of the parameter, with ``age`` (Gyr), ``mass_fov`` (Msun), ``mass_to_light_v``,
         ``map_mass`` (Msun), the sum of ``log_map``, and ``map_mass_to_light``; NaN where unknown.
@@ -56,6 +56,8 @@ class MapTruth:
         if "log_mass_fov" in targets:
             values["log_mass_fov"] = targets["log_mass_fov"]
         light = 10 ** targets["log_light_fov"]
+        # Without any light there is no M/L.
+        light = np.where(light > 0, light, np.nan)
         log_map = batch.targets["log_mass_map"][:, 0].cpu().numpy()
         found = with_derived(values, light) | of_map(log_map, light)
         return cls(log_map, light, found, batch.group.cpu().numpy())

@@ -137,7 +137,7 @@ def sampling_noise(
     return SamplingNoise(
         pixels.means(),
         _means(light * ratio, mass, run, raised),
-        _means(np.broadcast_to(ratio, mass.shape), mass / light, run, raised),
+        _means(np.broadcast_to(ratio, mass.shape), mass / np.maximum(light, 1e-12), run, raised),
         _means(
             mass.mean(1, keepdims=True) / np.maximum(faint.mean(1, keepdims=True), 1e-12),
             mass / np.maximum(faint, 1e-12),

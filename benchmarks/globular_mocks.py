@@ -1,0 +1,261 @@
+"""Scenes of clusters for the benchmark of maps: one drawing, recorded as each method reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from melotte.engine.random import keyed_generator
+from melotte.errors import MelotteValueError
+from melotte.systems.base import Batch, Observation
+from melotte.systems.globular_clusters.library_stars import load_stars
+from melotte.systems.globular_clusters.map_readings import MapTruth
+from melotte.systems.globular_clusters.observing import extinction_errors, observe
+from melotte.systems.globular_clusters.scenes import GlobularScenes, SceneSimulator
+from melotte.systems.globular_clusters.settings import DataSettings
+from melotte.telescope.map_smoothing import PIDOC_SMOOTHING
+
+BATCH = 64
+SMOOTHING = PIDOC_SMOOTHING
+"""Of the light that pi-DOC reads, px."""
+SCENES, RECORDS, EDGES = 201, 202, 203
+PIDOC_TESTS = {
+    "pixel_scale": (0.25, 0.25),
+    "distances": None,
+    "test_distances": (15.0, 30.0, 60.0, 80.0),
+    "psf_fwhms": None,
+    "test_psf_fwhms": (1.0,),
+    "offset": 5.0,
+    "noise": "none",
+}
+"""Table 1 of Chardin & Bianchini 2021."""
+WIDE = {
+    "metallicity": (-9.0, 9.0),
+    "log_total_mass": (-9.0, 9.0),
+    "log_mass_fov": (-9.0, 9.0),
+    "mass_to_light_v": (1e-9, 1e9),
+    "half_mass_radius": (1e-9, 1e9),
+}
+"""So that every truth is known."""
+DUST = 3.3
+"""A_V of clusters behind dust that nobody knows of, mag (NGC 6517 has E(B-V) = 1.08)."""
+EXTINCTION = {"V": 1.0, "B": 1.32}
+"""A / A_V (Cardelli, Clayton & Mathis 1989, Table 3, rounded)."""
+BRIGHTER = (2.0, 4.0)
+NEARER = (0.25, 0.5)
+YOUNGER = 0.3
+"""dex below the youngest."""
+NEIGHBOURS = 0.5
+"""Difference of logarithms of distance within which training mocks are at a distance."""
+
+
+@dataclass(frozen=True)
+class MockSet:
+    """Mocks of one kind.
+
+    Parameters
+    ----------
+    key, title : str
+    data : DataSettings
+        Without smoothing; bands and dispersions as ours reads them.
+    """
+
+    key: str
+    title: str
+    data: DataSettings
+
+    def with_data(self, **changes: Any) -> MockSet:
+        """The same with other settings."""
+        return replace(self, data=self.data.model_copy(update=changes))
+
+
+def mock_sets(base: DataSettings, pidoc_family: str, with_dispersions: bool) -> list[MockSet]:
+    """pi-DOC's test mocks, the same with the noise of a survey, and those of our own settings.
+
+    Parameters
+    ----------
+    base : DataSettings
+        Of our preset, with a library.
+    pidoc_family : str
+        Family of pi-DOC's test runs.
+    with_dispersions : bool
+        Whether all mocks have a map of dispersions.
+    """
+    families = base.families.model_copy(update={"test": (pidoc_family,)})
+    common = WIDE | {
+        "smoothing": 0.0,
+        "missing_band_share": 0.0,
+        "dispersion_share": 1.0 if with_dispersions else 0.0,
+        "label_spread": 0.0,
+    }
+    clear: dict[str, Any] = {}
+    for name, field in (("extinction", "mean"), ("dark_mass", "share")):
+        clear[name] = getattr(base, name).model_copy(update={field: 0.0})
+    own = base.model_copy(update=common)
+    theirs = own.model_copy(update=PIDOC_TESTS | clear | {"families": families})
+    return [
+        MockSet("pidoc", "pi-DOC's test mocks, without noise", theirs),
+        MockSet(
+            "pidoc-survey",
+            "pi-DOC's test clusters with a survey's noise, sky and field stars",
+            theirs.model_copy(update={"noise": base.noise}),
+        ),
+        MockSet("ours", "mocks of our own settings", own),
+    ]
+
+
+class TestGround:
+    """Draws mocks of a set.
+
+    Parameters
+    ----------
+    mocks : MockSet
+    seed : int
+
+    Raises
+    ------
+    MelotteValueError
+        When the library has no snapshot for them.
+    """
+
+    __test__ = False
+
+    def __init__(self, mocks: MockSet, seed: int) -> None:
+        self.mocks, self.seed = mocks, seed
+        self.simulator = SceneSimulator(mocks.data, load_stars(mocks.data, "test"), "test")
+
+    def scenes(self, n: int, case: int = 0) -> Iterator[tuple[int, GlobularScenes]]:
+        """Numbered batches of scenes."""
+        for number in range(-(-n // BATCH)):
+            generator = keyed_generator(self.seed, SCENES, case, number)
+            yield number, self.simulator.draw(min(BATCH, n - number * BATCH), generator)
+
+    def recorded(self, scenes: GlobularScenes, number: int, smoothing: float) -> Batch:
+        """Scenes as they are observed, smoothed afterwards; the noise is the same either way."""
+        data = self.mocks.data.model_copy(update={"smoothing": smoothing})
+        return observe(scenes, data, keyed_generator(self.seed, RECORDS, number))
+
+    def truth(self, batch: Batch) -> MapTruth:
+        """What is true of recorded mocks."""
+        return MapTruth.of(batch, self.mocks.data.cluster_parameters())
+
+
+def as_read(
+    batch: Batch, smooth: Batch, data: DataSettings, channels: tuple[str, ...]
+) -> Observation:
+    """The observation as a model of some settings takes it.
+
+    Parameters
+    ----------
+    batch, smooth : Batch
+        As recorded, and smoothed.
+    data : DataSettings
+        Of the model.
+    channels : tuple of str
+        Of "V", "B" and "dispersion": what there is; the model is told that the rest is missing.
+    """
+    taken = smooth if data.smoothing > 0 else batch
+    fields: dict[str, Any] = dict(taken.observation.data)
+    n_bands = len(data.bands)
+    for name in ("flux", "noise"):
+        fields[name] = fields[name][:, :n_bands].clone()
+        if n_bands > 1 and "B" not in channels:
+            fields[name][:, 1:] = torch.nan
+    for name in ("dispersion", "dispersion_error"):
+        if data.dispersion_share == 0:
+            fields.pop(name, None)
+        elif "dispersion" not in channels:
+            fields[name] = torch.full_like(fields[name], torch.nan)
+    if data.extinction.mean == 0:
+        fields = {name: one for name, one in fields.items() if not name.startswith("extinction")}
+    elif "extinction_v" not in fields:
+        nothing = torch.zeros_like(fields["pixel_scale"])
+        fields["extinction_v"] = nothing
+        fields["extinction_error"] = extinction_errors(
+            nothing, nothing, data.extinction.least_error
+        )
+    return Observation(fields)
+
+
+def brightest(data: DataSettings, seed: int, n: int = 1024) -> tuple[Tensor, Tensor]:
+    """Distances (kpc) and log10 light of the field (Lsun_V) of training mocks of a model."""
+    plain = data.model_copy(update={"dispersion_share": 0.0, "noise": "none", "label_spread": 0.0})
+    simulator = SceneSimulator(plain, load_stars(plain, "training"), "training")
+    scenes = simulator.draw(n, keyed_generator(seed, EDGES))
+    return scenes.pointing.distance, scenes.log_light_fov
+
+
+def brightened(
+    scenes: GlobularScenes, edge: tuple[Tensor, Tensor], generator: torch.Generator
+) -> tuple[GlobularScenes, Tensor]:
+    """Scenes whose light is 2 to 4 times that of the brightest training mock at their distance.
+
+    Clusters grow in number of stars: light, mass and everything that counts stars.
+
+    Returns
+    -------
+    scenes : GlobularScenes
+    usable : BoolTensor, shape (n,)
+        False where no training mock is at that distance.
+    """
+    far, light = edge
+    apart = torch.log(scenes.pointing.distance[:, None] / far).abs()
+    most = torch.where(apart < NEIGHBOURS, light, -torch.inf).amax(1)
+    usable = torch.isfinite(most)
+    low, high = BRIGHTER
+    uniform = torch.rand(len(scenes), generator=generator)
+    wanted = most + np.log10(low) + uniform * np.log10(high / low)
+    factor = torch.where(usable, 10 ** (wanted - scenes.log_light_fov), 1.0)
+    return replace(
+        scenes,
+        light=scenes.light * factor[:, None, None, None],
+        mass=scenes.mass * factor[:, None, None],
+        log_light_fov=scenes.log_light_fov + torch.log10(factor),
+    ), usable
+
+
+def dimmed(scenes: GlobularScenes, bands: tuple[str, ...]) -> GlobularScenes:
+    """The scenes behind dust of A_V = ``DUST`` that the observer does not know of."""
+    law = scenes.light.new_tensor([EXTINCTION[band] for band in bands])
+    factor = 10 ** (-0.4 * DUST * law)
+    return replace(scenes, light=scenes.light * factor[:, None, None])
+
+
+def outside(mocks: MockSet, case: str, of: DataSettings) -> MockSet:
+    """The set whose clusters are nearer or younger than the training of a model's settings.
+
+    Parameters
+    ----------
+    mocks : MockSet
+    case : {"nearer", "younger"}
+    of : DataSettings
+
+    Raises
+    ------
+    MelotteValueError
+        For another case.
+    """
+    if case == "nearer":
+        low = min(of.distances) if of.distances else of.distance[0]
+        near = (NEARER[0] * low, NEARER[1] * low)
+        return mocks.with_data(test_distances=None, distances=None, distance=near)
+    if case == "younger":
+        return mocks.with_data(log_age=(0.0, of.log_age[0] - YOUNGER))
+    raise MelotteValueError(f"cases are nearer and younger, found {case!r}")
+
+
+def channel_sets(data: DataSettings) -> Mapping[str, tuple[str, ...]]:
+    """What a model of these settings can be given, by name; the first is what it is judged by."""
+    if len(data.bands) == 1:
+        return {"": ("V",)}
+    found: dict[str, tuple[str, ...]] = {"V+B": ("V", "B")}
+    if data.missing_band_share > 0:
+        found["V alone"] = ("V",)
+    if data.dispersion_share > 0:
+        found["V+B and dispersions"] = ("V", "B", "dispersion")
+    return found

@@ -1,0 +1,124 @@
+"""The benchmark of globular clusters' maps on a small library: what each method is shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "systems" / "globular_clusters"))
+
+import globular
+import globular_mocks as mocks
+from small_library import write_run
+
+from melotte.systems.registry import build_system, load_preset
+
+TINY = ("data.size=32", "data.least_stars=100")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    path = tmp_path_factory.mktemp("library") / "clusters.h5"
+    families = ["training", "training", "test", "test", "pidoc-training", "pidoc-test"]
+    with h5py.File(path, "w") as file:
+        for number, family in enumerate(families):
+            write_run(file, f"{family}-{number}", family, seed=number)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sets(library):
+    base = build_system(load_preset("globular", [*TINY, f"data.library={library}"])).data
+    return {one.key: one for one in mocks.mock_sets(base, "pidoc-test", True)}
+
+
+def test_methods_see_the_same_drawing(library, sets):
+    ground = mocks.TestGround(sets["pidoc-survey"], 3)
+    number, scenes = next(ground.scenes(12))
+    batch = ground.recorded(scenes, number, 0.0)
+    smooth = ground.recorded(scenes, number, mocks.SMOOTHING)
+    assert set(scenes.pointing.distance.tolist()) <= {15.0, 30.0, 60.0, 80.0}
+    assert set(scenes.pointing.psf_fwhm.tolist()) == {1.0}
+    pidoc = build_system(load_preset("globular-pidoc", [*TINY, f"data.library={library}"])).data
+    theirs = mocks.as_read(batch, smooth, pidoc, ("V",)).data
+    assert theirs["flux"].shape == (12, 1, 32, 32)
+    # Smoothing keeps the light, and the noise is of the same draw.
+    plain = batch.observation.data["flux"][:, :1]
+    whole = plain.isfinite().all(-1).all(-1)[:, 0]
+    torch.testing.assert_close(
+        theirs["flux"].sum((1, 2, 3))[whole], plain.sum((1, 2, 3))[whole], rtol=1e-3, atol=1e-2
+    )
+    assert "dispersion" not in theirs
+    ours = mocks.as_read(batch, smooth, sets["ours"].data, ("V",)).data
+    assert bool(ours["flux"][:, 1].isnan().all())
+    assert bool(ours["flux"][:, 0].isfinite().any())
+    assert bool(ours["dispersion"].isnan().all())
+    truth = ground.truth(batch)
+    assert all(np.isfinite(truth.values[name]).all() for name in ("age", "distance", "mass_fov"))
+
+
+def test_cases_lie_outside_of_the_training(library, sets):
+    data = sets["pidoc"].data
+    ground = mocks.TestGround(sets["pidoc"], 4)
+    _, scenes = next(ground.scenes(16))
+    edge = mocks.brightest(data, 4, n=64)
+    bright, usable = mocks.brightened(scenes, edge, torch.Generator().manual_seed(1))
+    far, light = edge
+    for i in torch.nonzero(usable)[:, 0].tolist():
+        near = (torch.log(far / scenes.pointing.distance[i])).abs() < mocks.NEIGHBOURS
+        over = float(bright.log_light_fov[i] - light[near].max())
+        assert np.log10(2) - 1e-5 <= over <= np.log10(4) + 1e-5
+    dim = mocks.dimmed(scenes, ("V", "B"))
+    ratio = (dim.light.sum((2, 3)) / scenes.light.sum((2, 3))).log10() / -0.4
+    np.testing.assert_allclose(ratio.mean(0), [3.3, 3.3 * 1.32], rtol=1e-4)
+    near = mocks.TestGround(mocks.outside(sets["ours"], "nearer", sets["ours"].data), 4)
+    _, scenes = next(near.scenes(16))
+    assert float(scenes.pointing.distance.max()) <= sets["ours"].data.distance[0] / 2
+
+
+def test_the_benchmark_runs_and_writes_its_numbers(tmp_path, library, monkeypatch, capsys):
+    out = tmp_path / "numbers.json"
+    small = {"globular": ["model.widths=[8, 16]", "model.blocks=[1, 1]", "model.features=16"]}
+    small["globular-pidoc"] = ["model.widths=[4, 4]", "model.regression_widths=[4, 4]"]
+    build = globular.model_of
+
+    def smaller(given, preset, files, overrides):
+        return build(given, preset, files, [*overrides, *small[preset]])
+
+    monkeypatch.setattr(globular, "model_of", smaller)
+    arguments = ["globular.py", "--library", str(library), "--quick", "--json", str(out)]
+    arguments += ["--faithful", "perceptual=untrained", "--faithful", "plain=untrained"]
+    for setting in (*TINY, "data.log_age=[8.0, 10.16]"):
+        arguments += ["--set", setting]
+    monkeypatch.setattr(sys, "argv", arguments)
+    globular.main()
+    shown = capsys.readouterr().out
+    assert "27.4 [13.7, 95]" in shown
+    assert "Errors over those of perceptual" in shown
+    found = json.loads(out.read_text())
+    names = {"perceptual", "plain", "ours, V+B", "ours, V alone", "ours, V+B and dispersions"}
+    for key in ("pidoc", "pidoc-survey", "ours"):
+        rows = found["sets"][key]["methods"]
+        assert set(rows) == names
+        assert rows["plain"]["over_baseline"]["pixel_percent_error"][0] == pytest.approx(1.0)
+        assert found["sets"][key]["sampling_noise_floor"]["mass_to_light_percent_error"] > 0
+    assert set(found["seconds"]) == {"1", "64"}
+    assert found["flags"]["ours, V+B"]["younger"] is None
+    assert found["flags"]["perceptual"]["nearer"]["n"] == 16
+
+
+def test_labels_of_models():
+    given = ["a.safetensors", "plain=b.safetensors"]
+    assert globular.labelled(given, "faithful") == {
+        "faithful": "a.safetensors",
+        "plain": "b.safetensors",
+    }
+    with pytest.raises(SystemExit, match="two models are called 'x'"):
+        globular.labelled(["x=a", "x=b"], "ours")
