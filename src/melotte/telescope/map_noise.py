@@ -21,6 +21,8 @@ FLUX_ZERO_POINT = 25.0
 """Magnitude of a source of flux 1."""
 
 _DETECTION = 5.0
+_MANY = 200.0
+"""Electrons from which Poisson's distribution passes for a normal one: its skewness is 0.07."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,8 @@ def record(
     -----
     Sources, sky and read-out give a Poisson number of electrons in the whole stack, read noise
     included as the Poisson noise of as many electrons as its variance: with hundreds of electrons
-    of sky in a pixel that is its normal distribution.
+    of sky in a pixel that is its normal distribution. Numbers of 200 or more on average are drawn
+    normally.
     """
     if flux.ndim != 4 or flux.shape[1] != survey.n_bands:
         raise MelotteValueError(
@@ -277,9 +280,9 @@ def record(
     full = (single >= well).any(1)
     single = torch.minimum(single, well)
     read = by_band(torch.tensor(survey.read_noise).square())
-    counts = torch.poisson((single + read) * images, generator=generator)
+    expected = (single + read) * images
+    counts = _photons(expected, generator)
     if drop > 0:
-        expected = (single + read) * images
         counts = expected + correlate((counts - expected).cpu(), drop).to(device)
     electrons = counts / images - read
     level = 1 + sky_error * torch.randn(n, survey.n_bands, generator=generator, device=device)
@@ -289,3 +292,13 @@ def record(
         wide = functional.max_pool2d(full[:, None].float(), 2 * grow + 1, 1, grow)
         full = wide[:, 0] > 0
     return RecordedMaps(recorded, variance, full)
+
+
+def _photons(expected: Tensor, generator: torch.Generator) -> Tensor:
+    """Poisson numbers; large ones are drawn normally, which is several times faster."""
+    noise = torch.randn(expected.shape, generator=generator, device=expected.device)
+    counts = torch.addcmul(expected, expected.sqrt(), noise)
+    few = expected < _MANY
+    if bool(few.any()):
+        counts[few] = torch.poisson(expected[few], generator=generator)
+    return counts

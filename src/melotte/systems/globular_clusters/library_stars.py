@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from melotte.errors import MelotteValueError
@@ -25,8 +26,14 @@ AGE_BIN = 0.1
 SPECTRAL_LIMIT = 6.0
 """Absolute V magnitude of the faintest stars that matter to a spectrum of a cluster."""
 
+FAINT_LIGHT = 0.05
+"""Part of a cluster's light in V that its faint stars give together."""
+LEAST_THINNED = 3000
+"""Stars of the smallest cluster that has faint ones."""
+
 _LEAST_TRACERS = 200
 _COLUMNS = ("radius", "mass", "magnitude_v", "magnitude_b")
+_NUMBERS = ("second", "first", "count", "bright", "faint", "key", "run", "chance")
 _VELOCITIES = ("radial_velocity", "tangential_velocity")
 
 
@@ -37,11 +44,14 @@ class LibraryStars:
     Parameters
     ----------
     columns : dict of str to Tensor of float16, shape (n_stars,)
-        pc, km/s, Msun and absolute magnitudes, all snapshots end to end.
+        pc, km/s, Msun and absolute magnitudes, all snapshots end to end; of each, first the
+        bright stars, then the faint ones, then dark ones.
     second : BoolTensor, shape (n_stars,)
         Whether a star shares an unresolved binary with the one before it.
     first, count : Tensor of int64, shape (n_snapshots,)
         Where a snapshot begins, and its stars.
+    bright, faint : Tensor of int64, shape (n_snapshots,)
+        How many of them are bright and faint: see :func:`light_order`.
     key : Tensor of int64, shape (n_snapshots,)
         A number that is the snapshot's own, whatever else the library holds.
     run : Tensor of int64, shape (n_snapshots,)
@@ -59,6 +69,8 @@ class LibraryStars:
     second: Tensor
     first: Tensor
     count: Tensor
+    bright: Tensor
+    faint: Tensor
     key: Tensor
     run: Tensor
     chance: Tensor
@@ -84,12 +96,15 @@ class LibraryStars:
         shift = torch.repeat_interleave(self.first[snapshot] - before, counts)
         return torch.arange(len(shift), device=shift.device) + shift
 
+    def gathered(self, name: str, snapshot: Tensor) -> Tensor:
+        """A column, or ``second``, of the stars of some snapshots, end to end."""
+        column = self.second if name == "second" else self.columns[name]
+        bounds = zip(self.first[snapshot].tolist(), self.count[snapshot].tolist(), strict=True)
+        return torch.cat([column[low : low + many] for low, many in bounds])
+
     def to(self, device: torch.device | str) -> LibraryStars:
         """The same stars on another device."""
-        moved = {
-            name: getattr(self, name).to(device)
-            for name in ("second", "first", "count", "key", "run", "chance")
-        }
+        moved = {name: getattr(self, name).to(device) for name in _NUMBERS}
         return LibraryStars(
             columns={name: one.to(device) for name, one in self.columns.items()},
             truth={name: one.to(device) for name, one in self.truth.items()},
@@ -139,14 +154,17 @@ def load_stars(data: DataSettings, area: Area) -> LibraryStars:
                 truth = truths_of(snapshot)
                 if any(not limits[k][0] <= truth[k] <= limits[k][1] for k in truth):
                     continue
+                second = np.r_[False, np.diff(snapshot.system) == 0]
+                order, bright, faint = light_order(snapshot.magnitude_v, second)
                 for name in names:
-                    stars[name].append(getattr(snapshot, name).astype(np.float16))
-                stars["second"].append(np.r_[False, np.diff(snapshot.system) == 0])
+                    stars[name].append(getattr(snapshot, name)[order].astype(np.float16))
+                stars["second"].append(second[order])
                 if data.dark_mass.share > 0:
                     shells.append(_shells_of(snapshot))
                 truths = list(truth)
                 rows.append(list(truth.values()))
-                labels.append([number, run.counts[step], _word(f"{run.name}/{step}") >> 32])
+                word = _word(f"{run.name}/{step}") >> 32
+                labels.append([number, run.counts[step], word, bright, faint])
     if not rows:
         raise MelotteValueError(
             f"data.library: no snapshot for the area {area!r} in {', '.join(data.library)} "
@@ -163,6 +181,8 @@ def load_stars(data: DataSettings, area: Area) -> LibraryStars:
         torch.from_numpy(np.concatenate(stars["second"])),
         label[:, 1].cumsum(0) - label[:, 1],
         label[:, 1],
+        label[:, 3],
+        label[:, 4],
         label[:, 2],
         label[:, 0],
         draw_chances(label[:, 0], truth["log_age"], data.run_power, data.age_flattening),
@@ -228,6 +248,36 @@ def truths_of(snapshot: StarSnapshot) -> dict[str, float]:
         "half_mass_radius": snapshot.half_mass_radius,
         "remnant_fraction": float(snapshot.mass[remnants].sum() / total),
     }
+
+
+def light_order(magnitude_v: NDArray, second: NDArray) -> tuple[NDArray, int, int]:
+    """An order of stars by what they matter to the light; systems stay together.
+
+    Parameters
+    ----------
+    magnitude_v : array, shape (n_stars,)
+    second : array of bool, shape (n_stars,)
+        Whether a star shares a system with the one before it.
+
+    Returns
+    -------
+    order : array of int64, shape (n_stars,)
+        Bright stars, then the faintest of all that together give ``FAINT_LIGHT`` of the light, then
+        dark ones, each as they were. No star of a small cluster is faint.
+    bright, faint : int
+        Their numbers.
+    """
+    begin = np.flatnonzero(~second)
+    system = np.cumsum(~second) - 1
+    light = np.add.reduceat(10 ** (-0.4 * magnitude_v), begin)
+    kind = np.where(light > 0, 0, 2)
+    if len(second) >= LEAST_THINNED:
+        rising = np.argsort(light, kind="stable")
+        low = np.cumsum(light[rising]) <= FAINT_LIGHT * light.sum()
+        kind[rising[low & (light[rising] > 0)]] = 1
+    kinds = kind[system]
+    order = np.argsort(kinds, kind="stable")
+    return order, int((kinds == 0).sum()), int((kinds == 1).sum())
 
 
 def _shells_of(snapshot: StarSnapshot) -> ForceShells:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from melotte.engine.random import keyed_generator
 from melotte.io.star_snapshots import SOLAR_MAGNITUDE_V
-from melotte.ragged import Ragged, offsets_of
+from melotte.ragged import Ragged
 from melotte.sky.apparent_field_stars import ApparentFieldStars
 from melotte.sky.extinction import LAWS
 from melotte.sky.isochrones import StellarGrid
@@ -21,10 +21,12 @@ from melotte.systems.globular_clusters.dark_mass import DarkMass
 from melotte.systems.globular_clusters.library_stars import LibraryStars
 from melotte.systems.globular_clusters.mock_settings import Range
 from melotte.systems.globular_clusters.settings import BIN_PIXELS, DataSettings
+from melotte.systems.globular_clusters.star_views import star_views
 from melotte.telescope.cluster_maps import (
     MapGrid,
     Pointing,
     ProjectedStars,
+    mass_map,
     render_light,
     star_sums,
 )
@@ -56,7 +58,9 @@ scale is logarithmic.
 A library holds few ages and metallicities, and either with the other tells the run: a density of
 peaks at its clusters would fit it best. So each stands for its neighbours too."""
 _FIELD_STARS = 50_000
-_FIELD_STREAM, _ORIENTATIONS = 1, 2
+_FIELD_STREAM = 1
+_COARSE = 2
+"""Pixels a side that maps of dispersions join before their light is spread."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class SceneSimulator:
     def __init__(self, data: DataSettings, stars: LibraryStars, area: Area) -> None:
         self.data, self.stars, self.area = data, stars, area
         self.grid = MapGrid(data.size, data.size)
+        side = data.size // _COARSE
+        self.coarse_grid = MapGrid(side, side, self.grid.surroundings // _COARSE)
 
     @cached_property
     def field(self) -> ApparentFieldStars:
@@ -127,12 +133,13 @@ class SceneSimulator:
     def _draw(self, n: int, generator: torch.Generator) -> GlobularScenes:
         snapshot = self.stars.choose(n, generator)
         dark = self._dark_mass(snapshot, generator)
-        stars = self._projected(snapshot, dark, generator)
+        views = star_views(self.data, self.stars, snapshot, dark, generator)
         pointing = self._pointing(n, generator)
+        mass = mass_map(views.everything, pointing, self.grid)
+        stars = views.shown
         solar = 10 ** (0.4 * SOLAR_MAGNITUDE_V)
-        columns = torch.stack([stars.mass, stars.luminosity[:, 0] * solar], 1)
-        sums = star_sums(columns, stars, pointing, self.grid)
-        mass, light_fov = sums[:, 0], sums[:, 1].double().sum((1, 2))
+        light_fov = star_sums(stars.luminosity[:, :1] * solar, stars, pointing, self.grid)
+        light_fov = light_fov.double().sum((1, 2, 3))
         extinction_v = self._extinction(n, generator)
         stars = self._dimmed(stars, extinction_v)
         dispersion, error = self._dispersions(stars, pointing, generator)
@@ -187,54 +194,6 @@ class SceneSimulator:
         factor = 10 ** (-0.4 * extinction_v[:, None] * law)
         return stars.with_luminosity(stars.luminosity * factor[stars.cluster])
 
-    def _projected(
-        self, snapshot: Tensor, dark: DarkMass | None, generator: torch.Generator
-    ) -> ProjectedStars:
-        """Stars of snapshots, each system in a direction of its own."""
-        chosen = self.stars.stars_of(snapshot)
-        columns = {name: one[chosen].float() for name, one in self.stars.columns.items()}
-        counts = self.stars.count[snapshot]
-        system = (~self.stars.second[chosen]).cumsum(0) - 1
-        outwards = self._directions(snapshot, counts, system, generator)[system]
-        position = columns["radius"][:, None] * outwards[:, :2]
-        if self.data.orientation == "quarter_turns":
-            turn = torch.randint(4, (len(snapshot),), generator=generator, device=chosen.device)
-            turn = torch.repeat_interleave(turn, counts)[:, None]
-            turned = torch.stack([-position[:, 1], position[:, 0]], 1)
-            position = torch.where(turn % 2 == 1, turned, position) * (1 - 2 * (turn // 2))
-        velocity = torch.zeros_like(columns["mass"])
-        if "radial_velocity" in columns:
-            # The line of sight's share of a direction at random across the radius.
-            angle = torch.rand(int(system[-1]) + 1, generator=generator, device=chosen.device)
-            across = (1 - outwards[:, 2].square()).clamp(min=0).sqrt()
-            across = across * torch.cos(2 * math.pi * angle)[system]
-            velocity = columns["radial_velocity"] * outwards[:, 2]
-            velocity = velocity + columns["tangential_velocity"] * across
-            if dark is not None and self.stars.shells is not None:
-                number = torch.repeat_interleave(counts)
-                velocity = velocity * self.stars.shells.select(snapshot).velocity_factors(
-                    dark.ratio, dark.scale, columns["radius"], number
-                )
-        names = [f"magnitude_{band.lower()}" for band in self.data.bands]
-        light = torch.stack([10 ** (-0.4 * columns[name]) for name in names], 1)
-        return ProjectedStars(position, light, columns["mass"], velocity, offsets_of(counts))
-
-    def _directions(
-        self, snapshot: Tensor, counts: Tensor, system: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """Unit vectors, even over the sphere, shape (n_systems, 3)."""
-        n, device = int(system[-1]) + 1, snapshot.device
-        if self.data.orientation == "random":
-            drawn = torch.randn(n, 3, generator=generator, device=device)
-        else:
-            last = system[counts.cumsum(0) - 1]
-            parts = []
-            for key, many in zip(self.stars.key[snapshot].tolist(), _steps(last), strict=True):
-                own = keyed_generator(0, _ORIENTATIONS, key)
-                parts.append(torch.randn(many, 3, generator=own))
-            drawn = torch.cat(parts).to(device)
-        return drawn / drawn.norm(dim=1, keepdim=True).clamp(min=1e-12)
-
     def _pointing(self, n: int, generator: torch.Generator) -> Pointing:
         data, device = self.data, generator.device
         distances, widths = data.distances, data.psf_fwhms
@@ -268,14 +227,15 @@ class SceneSimulator:
             chance = torch.rand(n, generator=generator, device=device)
             chosen = torch.nonzero(chance < self.data.dispersion_share)[:, 0]
             if len(chosen):
+                some_pointing = _some(pointing, chosen)
                 columns = [stars.position, stars.luminosity, stars.mass[:, None]]
                 columns.append(stars.velocity[:, None])
                 some = Ragged(torch.cat(columns, 1), stars.offsets).select(chosen)
                 found = dispersion_map(
                     ProjectedStars.of(some),
-                    _some(pointing, chosen),
-                    Spectrograph(BIN_PIXELS),
-                    self.grid,
+                    replace(some_pointing, pixel_scale=_COARSE * some_pointing.pixel_scale),
+                    Spectrograph(BIN_PIXELS // _COARSE),
+                    self.coarse_grid,
                 )
                 good = found.signal_to_noise >= LEAST_SIGNAL
                 dispersion[chosen] = torch.where(good, found.dispersion, torch.nan)
@@ -358,9 +318,3 @@ def _drawn(
         return uniform.new_tensor(listed)[place]
     low, high = math.log(limits[0]), math.log(limits[1])
     return torch.exp(low + (high - low) * uniform)
-
-
-def _steps(last: Tensor) -> list[int]:
-    """How many systems each snapshot has, from the number of its last one."""
-    ends = (last + 1).tolist()
-    return [end - begin for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
