@@ -348,10 +348,9 @@ def option_numbers(name: str, value: Any, positive: bool = False) -> tuple[float
     MelotteValueError
         When it holds no number, one that is not finite, or one not above 0 where that is needed.
     """
-    if isinstance(value, str):
-        value = value.split(",")
     try:
-        parts = list(value) if isinstance(value, Sequence) else [value]
+        parts = value.split(",") if isinstance(value, str) else value
+        parts = list(parts) if isinstance(parts, Sequence) else [parts]
         numbers = tuple(float(part) for part in parts)
     except (TypeError, ValueError) as error:
         raise MelotteValueError(

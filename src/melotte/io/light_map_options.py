@@ -23,7 +23,16 @@ AB_MINUS_VEGA = {"V": -0.01, "B": -0.13, "g": 0.0, "r": 0.0}
 MEASURE = "border"
 """Value of the option ``sky`` that has it measured."""
 
-_SHARED = ("bands", "pixel_scale", "exposure", "zero_point", "unit", "hdu", "pixel_origin", "column")
+_SHARED = (
+    "bands",
+    "pixel_scale",
+    "exposure",
+    "zero_point",
+    "unit",
+    "hdu",
+    "pixel_origin",
+    "column",
+)
 _NUMBERS = ("sky", "noise", "saturation")
 _SINGLE = ("ra", "dec", "x", "y", "psf_fwhm", "extinction_v", "extinction_error")
 _POSITIVE = ("psf_fwhm", "extinction_error")
