@@ -129,12 +129,17 @@ def flags(
 ) -> dict[str, Any]:
     """Cases inside and outside of each method's training, on the mocks that it was trained on."""
     found: dict[str, Any] = {}
+    edges: dict[int, Any] = {}
     for method in listed:
         of = "pidoc" if len(method.data.bands) == 1 else "ours"
         if method.key.endswith("V alone") or of not in sets:
             continue
+        if id(method.model) not in edges:
+            library = sets[of].data.library
+            edges[id(method.model)] = methods.training_edge(method, library, options.seed)
+        edge = edges[id(method.model)]
         found[method.key] = {
-            case: methods.flagged(method, sets[of], case, options.cases, options.seed)
+            case: methods.flagged(method, sets[of], case, options.cases, options.seed, edge)
             for case in methods.CASES
         }
     if found:
@@ -179,7 +184,7 @@ def main() -> None:
     if options.quick:
         options.faithful = options.faithful or [UNTRAINED]
         options.ours = options.ours or [UNTRAINED]
-        options.maps, options.floor, options.cases = 16, 16, 16
+        options.maps, options.floor, options.cases = 16, 16, 8
     if not (options.faithful or options.ours):
         parser.error("give --faithful or --ours")
     begun = time.perf_counter()
@@ -212,7 +217,7 @@ def main() -> None:
     usable = next((key for key in options.sets if document["sets"][key] is not None), None)
     if usable is not None:
         ground = mocks.TestGround(sets[usable], options.seed)
-        repeats = 2 if options.quick else 7
+        repeats = 1 if options.quick else 7
         document["seconds"] = {
             size: methods.seconds_per_map(listed, ground, size, repeats) for size in (1, 64)
         }

@@ -129,10 +129,28 @@ def floor_of(ground: mocks.TestGround, n: int) -> SamplingNoise:
     return sampling_noise(data, ground.simulator.stars, places, generator, n=n)
 
 
+def training_edge(method: Method, library: tuple[str, ...] | None, seed: int) -> Any:
+    """Distances and light of training mocks of a method; None where none can be made."""
+    try:
+        return mocks.brightest(method.data.model_copy(update={"library": library}), seed)
+    except MelotteValueError:
+        return None
+
+
 def flagged(
-    method: Method, mock_set: mocks.MockSet, case: str, n: int, seed: int
+    method: Method, mock_set: mocks.MockSet, case: str, n: int, seed: int, edge: Any
 ) -> dict[str, float] | None:
     """Share of mocks of a case with OUT_OF_DOMAIN or OUT_OF_RANGE, and what the rest says.
+
+    Parameters
+    ----------
+    method : Method
+    mock_set : MockSet
+    case : str
+        Of ``CASES``.
+    n, seed : int
+    edge : tuple of Tensor, or None
+        Of :func:`training_edge`.
 
     Returns
     -------
@@ -141,20 +159,19 @@ def flagged(
         is in the central 95 % of the posterior (only of methods with a posterior). None where no
         mock of the case can be made.
     """
-    library = mock_set.data.library
-    own = method.data.model_copy(update={"library": library})
     if case in ("nearer", "younger"):
-        mock_set = mocks.outside(mock_set, case, own)
+        mock_set = mocks.outside(mock_set, case, method.data)
+    if case == "brighter" and edge is None:
+        return None
     try:
         ground = mocks.TestGround(mock_set, seed)
-        edge = mocks.brightest(own, seed) if case == "brighter" else None
     except MelotteValueError:
         return None
     flags: list[NDArray[np.int64]] = []
     inside: list[NDArray[np.bool_]] = []
     for number, scenes in ground.scenes(n, 1 + CASES.index(case)):
         usable = torch.ones(len(scenes), dtype=torch.bool)
-        if edge is not None:
+        if case == "brighter":
             generator = keyed_generator(seed, CASE_STREAM, number)
             scenes, usable = mocks.brightened(scenes, edge, generator)
         elif case == "unknown dust":

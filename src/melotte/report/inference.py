@@ -161,6 +161,10 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
         n = write_figures(drawing, request.figures)
         if joined is not None and images_of(model) is not None:
             write_comparison(result, joined, request.figures)
+        if request.compare is not None:
+            from melotte.report.map_comparison import write_map_comparison
+
+            write_map_comparison(model, result, request.compare, request.figures)
         echo(f"figures: {n} in {request.figures}")
     if request.json_rows:
         for line in json_lines(result):

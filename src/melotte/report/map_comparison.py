@@ -1,0 +1,96 @@
+"""Measured globular clusters beside literature values, as pi-DOC's paper shows its 17."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from melotte.api import plain_name
+from melotte.flags import Flag
+from melotte.io.star_snapshots import SOLAR_MAGNITUDE_V
+from melotte.report.field_luminosities import literature_figure
+from melotte.report.literature import literature_values
+from melotte.systems.globular_clusters.system import ClusterMapSystem
+
+if TYPE_CHECKING:
+    from melotte.engine.model_files import Model
+    from melotte.engine.results import InferenceResult
+
+Array = NDArray[np.floating[Any]]
+
+FIGURE = "literature.png"
+WARNED = int(Flag.OUT_OF_DOMAIN | Flag.OUT_OF_RANGE | Flag.FAILED)
+
+
+def write_map_comparison(
+    model: Model, result: InferenceResult, literature: Path, folder: Path
+) -> Path | None:
+    """Write ``literature.png``: M/L, age and distance beside the literature, by light.
+
+    Light is that of the field of view at the literature's distance, or at the inferred one where
+    there is none, without extinction taken off. The mass of a map is divided by it where a network
+    gives no M/L.
+
+    Parameters
+    ----------
+    model : Model
+    result : InferenceResult
+    literature : Path
+        Table of ``id`` and any of ``mass_to_light_v``, ``age`` (Gyr) or ``log_age``, ``distance``.
+    folder : Path
+
+    Returns
+    -------
+    Path or None
+        None for other systems, and where the table has none of the clusters.
+    """
+    if not isinstance(model.system, ClusterMapSystem):
+        return None
+    known = literature_columns(literature, result.ids)
+    if not any(np.isfinite(values).any() for values in known.values()):
+        return None
+    estimates = measured_columns(result)
+    far = np.where(np.isfinite(known["distance"]), known["distance"], estimates["distance"][1])
+    light = field_light(np.asarray(result.columns["field_magnitude_v"].values, dtype=float), far)
+    if "mass_to_light_v" not in estimates:
+        mass = 10 ** np.asarray(result.columns["log_map_mass"].values, dtype=float)
+        estimates["mass_to_light_v"] = np.repeat((mass / light)[None], 3, 0)
+    figure = literature_figure(estimates, known, light, (result.flags & WARNED) == 0)
+    path = folder / FIGURE
+    figure.savefig(path, dpi=130)
+    return path
+
+
+def literature_columns(table: Path, ids: tuple[str, ...]) -> dict[str, Array]:
+    """``mass_to_light_v``, ``age`` (Gyr) and ``distance`` of clusters, NaN where not listed."""
+    found = {}
+    for name in ("mass_to_light_v", "age", "distance", "log_age"):
+        values = literature_values(table, name)
+        rows = [values.get(plain_name(one)) for one in ids]
+        found[name] = np.array([np.nan if row is None else row[0].value for row in rows])
+    log_age = found.pop("log_age")
+    found["age"] = np.where(np.isfinite(found["age"]), found["age"], 10 ** (log_age - 9))
+    return found
+
+
+def measured_columns(result: InferenceResult) -> dict[str, Array]:
+    """16, 50 and 84 % of M/L, age (Gyr) and distance, shape (3, n), those that were inferred."""
+    quantiles = np.asarray(result.quantiles, dtype=float)
+    given = {name: quantiles[:, :, i].T for i, name in enumerate(result.names)}
+    if "log_age" in given:
+        given["age"] = 10 ** (given["log_age"] - 9)
+    for name in ("age", "distance"):
+        # Plain numbers of a network that knows no posterior may leave the range.
+        if f"{name}_estimate" in result.columns:
+            plain = np.asarray(result.columns[f"{name}_estimate"].values, dtype=float)
+            given[name] = np.repeat(plain[None], 3, 0)
+    return {name: given[name] for name in ("mass_to_light_v", "age", "distance") if name in given}
+
+
+def field_light(magnitude: Array, distance: Array) -> Array:
+    """Luminosity in V, Lsun_V, of an apparent magnitude at a distance, kpc."""
+    modulus = 5 * np.log10(100 * np.asarray(distance, dtype=float))
+    return 10 ** (-0.4 * (magnitude - modulus - SOLAR_MAGNITUDE_V))
