@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -171,9 +172,12 @@ def flagged(
     inside: list[NDArray[np.bool_]] = []
     for number, scenes in ground.scenes(n, 1 + CASES.index(case)):
         usable = torch.ones(len(scenes), dtype=torch.bool)
+        if case == "in domain":
+            usable = mocks.served(scenes, mock_set, method.data)
         if case == "brighter":
             generator = keyed_generator(seed, CASE_STREAM, number)
-            scenes, usable = mocks.brightened(scenes, edge, generator)
+            most = method.data.served.get("log_luminosity_fov", (0.0, math.inf))[1]
+            scenes, usable = mocks.brightened(scenes, edge, most, generator)
         elif case == "unknown dust":
             scenes = mocks.dimmed(scenes, mock_set.data.bands)
         batch = ground.recorded(scenes, number, 0.0)

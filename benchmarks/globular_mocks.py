@@ -96,7 +96,10 @@ def mock_sets(base: DataSettings, pidoc_family: str, with_dispersions: bool) -> 
     clear: dict[str, Any] = {}
     for name, field in (("extinction", "mean"), ("dark_mass", "share")):
         clear[name] = getattr(base, name).model_copy(update={field: 0.0})
-    own = base.model_copy(update=common)
+    own = base.model_copy(
+        update=common
+        | {name: base.served[name] for name in ("distance", "log_age") if name in base.served}
+    )
     theirs = own.model_copy(update=PIDOC_TESTS | clear | {"families": families})
     return [
         MockSet("pidoc", "pi-DOC's test mocks, without noise", theirs),
@@ -190,10 +193,27 @@ def brightest(data: DataSettings, seed: int, n: int = 1024) -> tuple[Tensor, Ten
     return scenes.pointing.distance, scenes.log_light_fov
 
 
+def served(scenes: GlobularScenes, mocks: MockSet, of: DataSettings) -> Tensor:
+    """Which scenes are within the ranges that a model is for, BoolTensor (n,)."""
+    names = [one.name for one in mocks.data.cluster_parameters()]
+    known = dict(zip(names, scenes.theta.unbind(1), strict=True))
+    known["log_luminosity_fov"] = scenes.log_light_fov
+    inside = torch.ones(len(scenes), dtype=torch.bool)
+    for name, (low, high) in of.served.items():
+        if name in known:
+            inside &= (known[name] >= low) & (known[name] <= high)
+    return inside
+
+
 def brightened(
-    scenes: GlobularScenes, edge: tuple[Tensor, Tensor], generator: torch.Generator
+    scenes: GlobularScenes,
+    edge: tuple[Tensor, Tensor],
+    most_served: float,
+    generator: torch.Generator,
 ) -> tuple[GlobularScenes, Tensor]:
     """Scenes whose light is 2 to 4 times that of the brightest training mock at their distance.
+
+    The edge is ``most_served``, log10(Lsun_V), where that is fainter.
 
     Clusters grow in number of stars: light, mass and everything that counts stars.
 
@@ -207,6 +227,7 @@ def brightened(
     apart = torch.log(scenes.pointing.distance[:, None] / far).abs()
     most = torch.where(apart < NEIGHBOURS, light, -torch.inf).amax(1)
     usable = torch.isfinite(most)
+    most = most.clamp(max=most_served)
     low, high = BRIGHTER
     uniform = torch.rand(len(scenes), generator=generator)
     wanted = most + np.log10(low) + uniform * np.log10(high / low)
@@ -227,7 +248,7 @@ def dimmed(scenes: GlobularScenes, bands: tuple[str, ...]) -> GlobularScenes:
 
 
 def outside(mocks: MockSet, case: str, of: DataSettings) -> MockSet:
-    """The set whose clusters are nearer or younger than the training of a model's settings.
+    """The set whose clusters are nearer or younger than what a model serves, or trains on.
 
     Parameters
     ----------
@@ -242,10 +263,12 @@ def outside(mocks: MockSet, case: str, of: DataSettings) -> MockSet:
     """
     if case == "nearer":
         low = min(of.distances) if of.distances else of.distance[0]
+        low = of.served.get("distance", (low,))[0]
         near = (NEARER[0] * low, NEARER[1] * low)
         return mocks.with_data(test_distances=None, distances=None, distance=near)
     if case == "younger":
-        return mocks.with_data(log_age=(0.0, of.log_age[0] - YOUNGER))
+        youngest = of.served.get("log_age", of.log_age)[0]
+        return mocks.with_data(log_age=(0.0, youngest - YOUNGER))
     raise MelotteValueError(f"cases are nearer and younger, found {case!r}")
 
 

@@ -69,12 +69,18 @@ def test_cases_lie_outside_of_the_training(library, sets):
     ground = mocks.TestGround(sets["pidoc"], 4)
     _, scenes = next(ground.scenes(16))
     edge = mocks.brightest(data, 4, n=64)
-    bright, usable = mocks.brightened(scenes, edge, torch.Generator().manual_seed(1))
+    bright, usable = mocks.brightened(scenes, edge, 99.0, torch.Generator().manual_seed(1))
     far, light = edge
     for i in torch.nonzero(usable)[:, 0].tolist():
         near = (torch.log(far / scenes.pointing.distance[i])).abs() < mocks.NEIGHBOURS
         over = float(bright.log_light_fov[i] - light[near].max())
         assert np.log10(2) - 1e-5 <= over <= np.log10(4) + 1e-5
+    middle = float(scenes.log_light_fov.median())
+    capped, _ = mocks.brightened(scenes, edge, middle, torch.Generator().manual_seed(1))
+    assert float(capped.log_light_fov[usable].max()) <= middle + np.log10(4) + 1e-5
+    told = data.model_copy(update={"served": {"log_luminosity_fov": (0.0, middle)}})
+    inside = mocks.served(scenes, sets["pidoc"], told)
+    assert torch.equal(inside, scenes.log_light_fov <= middle)
     dim = mocks.dimmed(scenes, ("V", "B"))
     ratio = (dim.light.sum((2, 3)) / scenes.light.sum((2, 3))).log10() / -0.4
     np.testing.assert_allclose(ratio.mean(0), [3.3, 3.3 * 1.32], rtol=1e-4)
