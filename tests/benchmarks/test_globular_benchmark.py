@@ -78,7 +78,7 @@ def test_cases_lie_outside_of_the_training(library, sets):
     middle = float(scenes.log_light_fov.median())
     capped, _ = mocks.brightened(scenes, edge, middle, torch.Generator().manual_seed(1))
     assert float(capped.log_light_fov[usable].max()) <= middle + np.log10(4) + 1e-5
-    told = data.model_copy(update={"served": {"log_luminosity_fov": (0.0, middle)}})
+    told = data.model_copy(update={"served": {"log_luminosity_fov": (-99.0, middle)}})
     inside = mocks.served(scenes, sets["pidoc"], told)
     assert torch.equal(inside, scenes.log_light_fov <= middle)
     dim = mocks.dimmed(scenes, ("V", "B"))
