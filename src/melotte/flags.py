@@ -29,7 +29,8 @@ class Flag(IntFlag):
 MEANING: dict[Flag, str] = {
     Flag.OUT_OF_DOMAIN: "physical summaries or network embedding unlike the training mocks "
     "(threshold: 1 % false alarms on mocks)",
-    Flag.OUT_OF_RANGE: "a known context value lies outside the range the model was trained on",
+    Flag.OUT_OF_RANGE: "a known context value lies outside the range the model was trained on, or "
+    "90 % of the posterior lies beyond what the model serves",
     Flag.PRIOR_EDGE: "more than 10 % of the posterior lies within 2 % of an end of the prior range",
     Flag.MULTIMODAL: "the posterior of a parameter has more than one separate peak",
     Flag.LOW_VISIBILITY: "the object hardly stands out from its background",
