@@ -10,11 +10,9 @@ from melotte.systems.base import Batch, Observation
 from melotte.systems.globular_clusters.mock_settings import ExtinctionSettings, SkySettings
 from melotte.systems.globular_clusters.scenes import GlobularScenes
 from melotte.systems.globular_clusters.settings import DataSettings
+from melotte.telescope.map_measurements import NOISE_BLOCK
 from melotte.telescope.map_noise import ImagingSurvey, apparent_flux, record
 from melotte.telescope.map_smoothing import smoothed
-
-NOISE_BLOCK = 8
-"""Pixels a side of the blocks of which the quietest gives a map's noise."""
 
 
 def survey_of(sky: SkySettings, bands: tuple[str, ...]) -> ImagingSurvey:
