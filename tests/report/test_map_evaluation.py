@@ -11,6 +11,7 @@ from melotte.report.field_luminosities import (
     within_mocks,
 )
 from melotte.report.map_evaluation import CAPTIONS, map_figures
+from melotte.report.map_gallery import measured_figure
 from melotte.report.residual_panels import CountedPairs
 from melotte.systems.globular_clusters.judging import MapExample, MapJudge
 from melotte.systems.globular_clusters.map_readings import MapReading, MapTruth, of_map
@@ -123,3 +124,17 @@ def test_literature_is_drawn_for_what_is_known():
     figure = literature_figure(estimates, literature, [1e4, 2e4], [True, False])
     assert len(figure.axes) == 4
     assert legend_of(figure) == ["pi-DOC, 2021", "here"]
+
+
+def test_a_measured_cluster_is_drawn_with_and_without_errors():
+    rows, columns = np.mgrid[:40, :40] - 20.0
+    log_map = -np.log10(1 + (rows**2 + columns**2) / 25)
+    light = 10**log_map
+    light[:3] = np.nan
+    whole = measured_figure(light, log_map, np.full((40, 40), 0.1), 0.5, "a cluster")
+    bare = measured_figure(light, log_map, None, 0.5)
+    assert len(whole.axes) == len(bare.axes) + 1
+    profile = whole.axes[3].lines[0].get_ydata()
+    known = profile[np.isfinite(profile)]
+    assert (np.diff(known) < 0).all()
+    assert whole.axes[0].get_title(loc="left") == "a cluster"

@@ -9,7 +9,12 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
-from melotte.report.style import BLUE, INK, RED, SMALL, new_figure
+from melotte.report.style import BLUE, INK, RED, SMALL, label, new_figure
+from melotte.systems.globular_clusters.radial_profiles import (
+    mass_centres,
+    profile_edges,
+    radial_profiles,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,16 +65,67 @@ def map_gallery(examples: Sequence[MapExample]) -> Figure:
     return figure
 
 
+def measured_figure(
+    light: NDArray[Any],
+    log_map: NDArray[Any],
+    scale: NDArray[Any] | None,
+    pixel_scale: float,
+    title: str = "",
+) -> Figure:
+    """One measured cluster: light, map of mass, its error, and the profile of mass.
+
+    Parameters
+    ----------
+    light : array, shape (rows, columns)
+        NaN, drawn red, where unknown.
+    log_map : array, shape (rows, columns)
+        Median of log10(Msun/px).
+    scale : array, shape (rows, columns), dex, or None
+        Standard error; without, its panel is left empty.
+    pixel_scale : float, arcsec
+    title : str
+
+    Returns
+    -------
+    Figure
+        The profile's band is one standard error of the pixels, as if all of a ring were wrong
+        together.
+    """
+    figure, axes = new_figure(11.4, 3.1, 1, 4, width_ratios=[1, 1.15, 1.15, 1.2])
+    left, middle, right, profile = axes[0]
+    _show_light(left, light, pixel_scale)
+    left.set_title(title or "light in V", fontsize=SMALL + 1, color=INK, loc="left")
+    low, high = np.quantile(log_map, [0.02, 0.999])
+    shown = middle.imshow(
+        log_map, origin="lower", cmap=MASS, vmin=low, vmax=max(high, float(low) + 0.1)
+    )
+    _bar(figure, shown, [middle], r"log mass / (M$_\odot$/px)")
+    if scale is not None:
+        shown = right.imshow(scale, origin="lower", cmap=ERROR, vmin=0)
+        _bar(figure, shown, [right], "standard error / dex")
+    for panel in (left, middle, right):
+        panel.set(xticks=[], yticks=[])
+        for side in panel.spines.values():
+            side.set_visible(False)
+    mass = 10.0 ** np.asarray(log_map, dtype=float)
+    centre = mass_centres(mass[None])
+    edges = profile_edges(*log_map.shape) * pixel_scale
+    place = (edges[1:] + edges[:-1]) / 2
+    mean = radial_profiles(mass[None], centre)[0]
+    profile.plot(place, mean, color=BLUE, lw=1.5)
+    if scale is not None:
+        width = radial_profiles(scale[None], centre)[0]
+        profile.fill_between(
+            place, mean * 10**-width, mean * 10**width, color=BLUE, alpha=0.2, lw=0
+        )
+    profile.set_yscale("log")
+    label(profile, "radius / arcsec", r"mass / (M$_\odot$/px)")
+    return figure
+
+
 def _column(panels: NDArray[Any], one: MapExample, largest: float) -> dict[int, Any]:
     """Draw a cluster; the images of the rows whose scales all clusters share."""
-    light = np.asarray(one.light, dtype=float)
-    known = light[np.isfinite(light)]
-    faint = known[known <= np.median(known)] if len(known) else np.ones(1)
-    scaled = np.arcsinh(light / max(float(faint.std()), 1e-12))
-    low, high = np.nanquantile(scaled, [0.02, 0.998]) if len(known) else (0.0, 1.0)
-    panels[0].set_facecolor(RED)
-    panels[0].imshow(scaled, cmap=LIGHT, vmin=low, vmax=high, origin="lower")
-    _scale_bar(panels[0], one)
+    _show_light(panels[0], one.light, one.pixel_scale)
     low, high = np.quantile(one.true, [0.02, 0.999])
     mass: dict[str, Any] = {"cmap": MASS, "vmin": low, "vmax": max(high, low + 0.1)}
     panels[1].imshow(one.true, origin="lower", **mass)
@@ -91,16 +147,28 @@ def _column(panels: NDArray[Any], one: MapExample, largest: float) -> dict[int, 
     return {3: error, 4: panels[4].imshow(residual / one.scale, vmin=-3, vmax=3, **style)}
 
 
+def _show_light(axes: Axes, flux: NDArray[Any], pixel_scale: float) -> None:
+    """Compressed light; unknown pixels are red."""
+    light = np.asarray(flux, dtype=float)
+    known = light[np.isfinite(light)]
+    faint = known[known <= np.median(known)] if len(known) else np.ones(1)
+    scaled = np.arcsinh(light / max(float(faint.std()), 1e-12))
+    low, high = np.nanquantile(scaled, [0.02, 0.998]) if len(known) else (0.0, 1.0)
+    axes.set_facecolor(RED)
+    axes.imshow(scaled, cmap=LIGHT, vmin=low, vmax=high, origin="lower")
+    _scale_bar(axes, light.shape, pixel_scale)
+
+
 def _said(age: float, distance: float) -> str:
     return f"{age:.1f} Gyr, {distance:.0f} kpc"
 
 
-def _scale_bar(axes: Axes, one: MapExample) -> None:
-    rows, columns = one.light.shape
-    length = BAR / one.pixel_scale
+def _scale_bar(axes: Axes, shape: tuple[int, ...], pixel_scale: float) -> None:
+    rows, columns = shape
+    length = BAR / pixel_scale
     text = f"{BAR:g}″"
     if length > 0.6 * columns:
-        length, text = 0.25 * columns, f"{0.25 * columns * one.pixel_scale:.2g}″"
+        length, text = 0.25 * columns, f"{0.25 * columns * pixel_scale:.2g}″"
     left, bottom = 0.06 * columns, 0.07 * rows
     axes.plot([left, left + length], [bottom, bottom], color="white", lw=2)
     axes.annotate(text, (left, bottom + 0.03 * rows), color="white", fontsize=SMALL - 1)

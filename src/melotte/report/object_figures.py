@@ -61,7 +61,8 @@ def write_figures(drawing: Drawing, folder: Path) -> int:
         Made where it does not exist; gets ``ID_diagram.png`` and ``ID_corner.png`` of an open
         cluster (``ID_as_CATALOGUE_...`` of values as a catalogue's), ``ID_diagram.png`` (phase
         space) and ``ID_mass.png`` of a galaxy cluster; ``ID_diagram.png`` (image, prediction,
-        residual), ``ID_ages.png`` and ``ID_corner.png`` of a cluster's image.
+        residual), ``ID_ages.png`` and ``ID_corner.png`` of a cluster's image; ``ID_diagram.png``
+        (light, map of mass, its error) and ``ID_corner.png`` of a globular cluster.
 
     Returns
     -------
@@ -178,7 +179,33 @@ def cluster_images(drawing: Drawing) -> Drawn:
         yield image.name, figures
 
 
+def globular_clusters(drawing: Drawing) -> Drawn:
+    """Light, map of mass with its error and profile, and corner plots."""
+    from melotte.engine.network_outputs import run_network
+    from melotte.networks.map_posteriors import MapPosterior
+    from melotte.report.corner import corner_figure
+    from melotte.report.image_products import measured_images
+    from melotte.report.map_gallery import measured_figure
+
+    result = drawing.result
+    units = [parameter.unit for parameter in result.parameters]
+    every: Any = result.samples
+    for image in measured_images(result, drawing.observations):
+        found = run_network(drawing.model, image.observation)["mass_map"]
+        scale = None
+        if isinstance(found, MapPosterior):
+            found, scale = found.mean, found.standard_deviation()[0, 0].cpu().numpy()
+        data: Any = image.observation.data
+        light, pixel_scale = data["flux"][0, 0].cpu().numpy(), float(data["pixel_scale"][0])
+        log_map = found[0, 0].cpu().numpy()
+        diagram = measured_figure(light, log_map, scale, pixel_scale, image.name)
+        corner = corner_figure(every[image.row], result.names, units)
+        yield image.name, {"diagram": diagram, "corner": corner}
+
+
 _SYSTEMS: dict[str, Callable[..., Drawn]] = {
+    "chardin-bianchini": globular_clusters,
+    "globular-clusters": globular_clusters,
     "bialopetravicius2019": cluster_images,
     "bialopetravicius2020": cluster_images,
     "cluster-images": cluster_images,
