@@ -53,7 +53,7 @@ def virial_over_half_mass_radius(depth: float) -> float:
 def balanced_half_mass_radius(
     mass: float, mean: float, radius: float, black_holes: float, orbit: CircularOrbit
 ) -> float:
-    """Half-mass radius at 12 Gyr by Antonini & Gieles 2020, pc.
+    """Half-mass radius at 12 Gyr by Antonini & Gieles 2020, pc; NaN where that dissolves.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def balanced_half_mass_radius(
     balance = wait * relaxation(mass, radius, black_holes / mass)
 
     def change(time: float, state: Any) -> list[float]:
-        stars, holes, size = state
+        stars, holes, size = max(state[0], 1.0), state[1], max(state[2], 1e-3)
         total = stars + max(holes, 0.0)
         scale = relaxation(total, size, max(holes, 0.0) / total)
         lost = winds * stars / time if time >= 2 else 0.0
@@ -88,8 +88,14 @@ def balanced_half_mass_radius(
             growth += size * (heating / scale - 2 * (lost + thrown) / total)
         return [-lost, -thrown, growth]
 
-    found = solve_ivp(change, (0.1, UNTIL), [mass, black_holes, radius], max_step=5.0)
-    return float(found.y[2, -1])
+    def dissolved(time: float, state: Any) -> float:
+        del time
+        return min(float(state[0]) / mass - 0.05, float(state[2]))
+
+    dissolved.terminal = True
+    begin = [mass, black_holes, radius]
+    found = solve_ivp(change, (0.1, UNTIL), begin, max_step=5.0, events=dissolved)
+    return float(found.y[2, -1]) if found.status == 0 else math.nan
 
 
 def cmc_table(folder: Path, runs: int, n_stars: int, seed: int) -> list[dict[str, Any]]:
@@ -165,8 +171,8 @@ def cmc_table(folder: Path, runs: int, n_stars: int, seed: int) -> list[dict[str
                                ("mass", "cmc_mass", "mass"), ("radius", "cmc_radius", "r_h"),
                                ("radius", "model_radius", "r_h over AG20")):  # fmt: skip
         ratios = np.array([row[ours] / row[theirs] for row in found])
-        print(f"{what}: median ratio {np.median(ratios):.2f}, "
-              f"{ratios.min():.2f} to {ratios.max():.2f}")  # fmt: skip
+        print(f"{what}: median ratio {np.nanmedian(ratios):.2f}, "
+              f"{np.nanmin(ratios):.2f} to {np.nanmax(ratios):.2f}")  # fmt: skip
     return found
 
 
