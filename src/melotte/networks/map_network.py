@@ -91,8 +91,9 @@ class MapNetwork(nn.Module):
         self.down = residual_stages(widths, blocks)
         self.down_modulations = nn.ModuleList(ChannelModulation(_TOLD, width) for width in widths)
 
+        # Alone: beside large activations of the map, what is told would count for nothing.
+        self.pooled = nn.LayerNorm(2 * widths[-1])
         self.gather = nn.Sequential(
-            nn.LayerNorm(2 * widths[-1] + _TOLD),
             nn.Linear(2 * widths[-1] + _TOLD, _GATHERED),
             nn.GELU(),
         )
@@ -169,7 +170,7 @@ class MapNetwork(nn.Module):
         for stage, modulation in zip(self.down, self.down_modulations, strict=True):
             state = modulation(stage(state), told)
             skips.append(state)
-        pooled = torch.cat([state.mean((2, 3)), state.amax((2, 3))], 1)
+        pooled = self.pooled(torch.cat([state.mean((2, 3)), state.amax((2, 3))], 1))
         gathered = self.gather(torch.cat([pooled, told.to(pooled)], 1))
         levels = zip(self.rise, self.up, self.up_modulations, skips[-2::-1], strict=True)
         for rise, block, modulation, skip in levels:

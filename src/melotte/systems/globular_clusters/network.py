@@ -17,6 +17,9 @@ from melotte.systems.globular_clusters.settings import ModelSettings
 class GlobularNetwork(nn.Module):
     """Residual encoder and decoder of maps, with a posterior head.
 
+    The head reads the conditions beside the features: fluxes of the whole map tell most of a
+    cluster's mass and distance, to a precision that layers of features take long to pass on.
+
     Parameters
     ----------
     settings : ModelSettings
@@ -46,7 +49,10 @@ class GlobularNetwork(nn.Module):
             dropout=settings.dropout,
         )
         self.head = build_head(
-            settings.head, settings.features, n_parameters, **settings.head_settings
+            settings.head,
+            settings.features + n_conditions,
+            n_parameters,
+            **settings.head_settings,
         )
         self.register_buffer("of_target", torch.tensor(of_target), persistent=False)
 
@@ -66,8 +72,9 @@ class GlobularNetwork(nn.Module):
         """
         found, features = self.maps(inputs["maps"], inputs["conditions"])
         mean, spread = self.of_target.unbind()
+        told = inputs["conditions"].to(features.dtype)
         return {
-            "posterior": self.head(features),
+            "posterior": self.head(torch.cat([features, told], 1)),
             "mass_map": MapPosterior(
                 found.mean * spread + mean, found.scale * spread, found.degrees
             ),

@@ -116,7 +116,7 @@ def _features(observation: Observation, constants: Mapping[str, Any]) -> tuple[T
         torch.stack([torch.log(pixel), torch.log(fwhm), torch.log(pixel * max(rows, columns))], 1),
         torch.log(unit / pixel[:, None]),
         known.flatten(2).any(2).float(),
-        *band_photometry(observation).values(),
+        *_brightness(observation),
     ]
     if "extinction_v" in observation.data:
         dust = [map_number(observation, one) for one in ("extinction_v", "extinction_error")]
@@ -132,3 +132,10 @@ def _features(observation: Observation, constants: Mapping[str, Any]) -> tuple[T
         channels.append(functional.interpolate(kinematics, size=(rows, columns)))
         told.append(seen.flatten(1).float().mean(1, keepdim=True))
     return torch.cat(channels, 1), torch.cat(told, 1).nan_to_num(0.0)
+
+
+def _brightness(observation: Observation) -> list[Tensor]:
+    """Photometry in each band, each (n, n_bands), all logarithms."""
+    measured = band_photometry(observation)
+    measured["brightest"] = torch.log10(measured["brightest"].clamp(min=1e-5))
+    return list(measured.values())
