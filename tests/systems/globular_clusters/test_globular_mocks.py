@@ -311,8 +311,3 @@ def test_a_library_that_does_not_serve_is_refused(library, settings, complaint):
 def test_settings_that_are_refused(library, setting, complaint):
     with pytest.raises(MelotteValueError, match=complaint):
         system_of(library, setting)
-
-
-def test_it_says_that_it_reads_no_images(library):
-    with pytest.raises(MelotteValueError, match="reads no images"):
-        system_of(library).read("cluster.fits", {})
