@@ -147,6 +147,18 @@ def test_options_of_pixels_are_in_the_image_s_units(tmp_path, values):
     assert (found.psf_fwhm, found.options.x, found.options.y) == (1.1, 20.0, 11.0)
 
 
+def test_no_two_clusters_have_one_name(tmp_path, values):
+    """Results and coordinates are kept by name: one would have the other's."""
+    (tmp_path / "other").mkdir()
+    files = [tmp_path / "a.fits", tmp_path / "other" / "a.fits"]
+    for path in files:
+        write_image(path, values, FILTER="V", MAGZPT=25.0)
+    Table({"id": ["one", "one"], "V": ["a.fits", "a.fits"]}).write(tmp_path / "list.ecsv")
+    for sources, name in ((files, "a"), ([tmp_path / "list.ecsv"], "one")):
+        with pytest.raises(MelotteValueError, match=f"two clusters are called '{name}'"):
+            list(read_light_maps(sources))
+
+
 def test_a_table_lists_clusters_and_a_bad_row_costs_only_itself(tmp_path, values):
     (tmp_path / "images").mkdir()
     for name, band in (("one_v", "V"), ("one_b", "B"), ("two", "V")):

@@ -23,7 +23,7 @@ from melotte.io.image_stacks import Images, RejectedImage, common_scale
 from melotte.io.light_map_options import MAP_BANDS, OPTION_NAMES, LightMapOptions
 from melotte.io.light_planes import LightPlane, light_planes
 from melotte.io.reprojection import reprojected, same_grid
-from melotte.io.table_files import listed
+from melotte.io.table_files import listed, shortened
 from melotte.io.tables import read_table
 
 TABLE_FILES = ("file", *MAP_BANDS)
@@ -55,6 +55,8 @@ class LightImages:
         Of this object.
     sources : tuple of str
         Names of the files, one a band.
+    listed : bool
+        In a table, of which a cluster that cannot be measured costs a row.
     """
 
     id: str
@@ -68,6 +70,7 @@ class LightImages:
     wcs: Any
     options: LightMapOptions
     sources: tuple[str, ...]
+    listed: bool = False
 
 
 def read_light_maps(
@@ -97,8 +100,8 @@ def read_light_maps(
     MelotteFileError
         When a file is missing, damaged or holds no image.
     MelotteValueError
-        When band, scale, unit or zero point are missing or do not fit, or an option is not
-        allowed.
+        When band, scale, unit or zero point are missing or do not fit, an option is not allowed,
+        or two clusters have one name.
     """
     given = dict(options or {})
     chosen = LightMapOptions.parse(given)
@@ -106,13 +109,16 @@ def read_light_maps(
     if not files:
         raise MelotteValueError("no image was given; give at least one FITS file")
     images = [one for one in files if _holds_image(one)]
+    taken: set[str] = set()
     if images:
         planes = {one: light_planes(one, chosen, files=images) for one in images}
-        for group in _objects(planes):
-            yield _joined(group, _stem(group[0].path), chosen)
+        groups = _objects(planes)
+        names = _own_names([_stem(group[0].path) for group in groups], taken)
+        for group, name in zip(groups, names, strict=True):
+            yield _joined(group, name, chosen)
     for one in files:
         if one not in images:
-            yield from _from_table(one, given)
+            yield from _from_table(one, given, taken)
 
 
 def _holds_image(path: Path) -> bool:
@@ -180,7 +186,20 @@ def _objects(planes: Mapping[Path, list[LightPlane]]) -> list[list[LightPlane]]:
     return list(planes.values())
 
 
-def _joined(planes: Sequence[LightPlane], name: str, options: LightMapOptions) -> LightImages:
+def _own_names(names: Sequence[str], taken: set[str]) -> Sequence[str]:
+    """Names that no other cluster has: results and coordinates are kept by them."""
+    for name in names:
+        if name in taken:
+            raise MelotteValueError(
+                f"two clusters are called {name!r}; list them in a table with an id of their own"
+            )
+        taken.add(name)
+    return names
+
+
+def _joined(
+    planes: Sequence[LightPlane], name: str, options: LightMapOptions, listed_in_table: bool = False
+) -> LightImages:
     """A cluster's bands on the grid of the first one."""
     by_band = {one.band: one for one in planes}
     where = listed([str(one.path) for one in planes], most=3)
@@ -209,7 +228,7 @@ def _joined(planes: Sequence[LightPlane], name: str, options: LightMapOptions) -
     for place, one in enumerate(used):
         limit = options.of_band("saturation", place, len(used))
         if math.isnan(limit):
-            limit = float(one.stated.get("SATURATE", math.inf))
+            limit = _stated_saturation(one)
         full = one.values >= limit if limit > 0 else np.zeros(one.values.shape, bool)
         values = one.values * np.float32(one.factor)
         if one is not first:
@@ -234,7 +253,19 @@ def _joined(planes: Sequence[LightPlane], name: str, options: LightMapOptions) -
         wcs=first.wcs,
         options=options,
         sources=tuple(one.path.name for one in used),
+        listed=listed_in_table,
     )
+
+
+def _stated_saturation(one: LightPlane) -> float:
+    """Value from which the header says that pixels are saturated; infinite where it is silent."""
+    stated = one.stated.get("SATURATE", math.inf)
+    try:
+        return float(stated)
+    except (TypeError, ValueError):
+        raise MelotteValueError(
+            f"{one.path}: SATURATE {shortened(str(stated))!r} is not a number; give saturation=..."
+        ) from None
 
 
 def _on_grid(
@@ -268,7 +299,9 @@ def _usable(path: str, first: LightPlane) -> NDArray[np.bool_]:
         return pixels(masks[0], (slice(None), slice(None)), Path(path)) == 0
 
 
-def _from_table(path: Path, given: Mapping[str, Any]) -> Iterator[LightImages | RejectedImage]:
+def _from_table(
+    path: Path, given: Mapping[str, Any], taken: set[str]
+) -> Iterator[LightImages | RejectedImage]:
     """Clusters that a table lists, one a row."""
     table = read_table(path)
     names = [str(name) for name in table.columns]
@@ -280,6 +313,7 @@ def _from_table(path: Path, given: Mapping[str, Any]) -> Iterator[LightImages | 
         )
     rows = range(table.n_rows)
     ids = table.text("id") if "id" in names else [f"{_stem(path)}-{row + 1}" for row in rows]
+    ids = _own_names([str(one) for one in ids], taken)
     options = [name for name in names if name in OPTION_NAMES]
     for row in rows:
         own = {name: _cell(table.columns[name][row]) for name in options}
@@ -298,9 +332,9 @@ def _from_table(path: Path, given: Mapping[str, Any]) -> Iterator[LightImages | 
                     path.parent / one, parsed, band="" if band == "file" else band
                 )
             ]
-            yield _joined(planes, str(ids[row]), parsed)
+            yield _joined(planes, ids[row], parsed, listed_in_table=True)
         except MelotteError as error:
-            yield RejectedImage(str(ids[row]), str(error), int(Flag.FAILED))
+            yield RejectedImage(ids[row], str(error), int(Flag.FAILED))
 
 
 def _cell(value: Any) -> Any:

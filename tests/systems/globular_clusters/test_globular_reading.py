@@ -16,6 +16,7 @@ from melotte.engine.mocks import mock_batch
 from melotte.engine.model_files import Model, save_model
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
+from melotte.systems.base import RowError
 from melotte.systems.globular_clusters.reading import observations, pixel_step
 from melotte.systems.registry import build_system, load_preset
 
@@ -145,6 +146,63 @@ def test_pidoc_smooths_and_fills_as_its_mocks(library, tmp_path):
     assert float(found.data["pixel_scale"]) == pytest.approx(0.25, rel=1e-4)
     expected = torch.full((1, 1, 32, 32), 2 * (0.25 / 0.35) ** 2)
     torch.testing.assert_close(found.data["flux"], expected, rtol=1e-3, atol=0)
+
+
+def test_neighbours_of_saturated_pixels_are_unknown_as_in_mocks(system, tmp_path):
+    values = np.random.default_rng(3).normal(5, 1, (48, 48))
+    values[20, 30] = 900
+    path = write_image(tmp_path / "a.fits", values, 0.25, FILTER="V", MAGZPT=25.0, SATURATE=500)
+    found = one(system, [path], sky=0, noise=1, psf_fwhm=1.0, x=23.5, y=23.5)
+    unknown = np.argwhere(np.isnan(found.data["flux"][0, 0].numpy()))
+    assert unknown.min(0).tolist() == [19, 29]
+    assert unknown.max(0).tolist() == [21, 31]
+    assert len(unknown) == 9
+    wrong = write_image(tmp_path / "b.fits", values, 0.25, FILTER="V", MAGZPT=25.0, SATURATE="no")
+    with pytest.raises(MelotteValueError, match="SATURATE 'no' is not a number"):
+        one(system, [wrong], sky=0, noise=1, psf_fwhm=1.0)
+
+
+def test_a_row_of_a_table_that_cannot_be_measured_costs_only_itself(system, tmp_path):
+    values = np.random.default_rng(3).normal(5, 1, (60, 60))
+    path = write_image(tmp_path / "a.fits", values, 0.25, FILTER="V", MAGZPT=25.0)
+    rows = {"id": ["good", "bad"], "V": ["a.fits"] * 2, "psf_fwhm": [1.0, np.nan]}
+    Table(rows).write(tmp_path / "list.ecsv")
+    options = {"sky": 0, "noise": 1}
+    good, bad = observations([tmp_path / "list.ecsv"], options, system.data)
+    assert good.ids == ("good",)
+    assert isinstance(bad, RowError)
+    assert (bad.id, bad.flags) == ("bad", int(Flag.FAILED))
+    assert bad.reason.startswith("the width of stars cannot be measured")
+    with pytest.raises(MelotteValueError, match="the width of stars cannot be measured"):
+        one(system, [path], **options)
+
+
+def test_extinction_is_told_or_taken_off(system, tmp_path):
+    values = np.full((60, 60), 5.0)
+    path = write_image(tmp_path / "a.fits", values, 0.25, FILTER="V", MAGZPT=25.0)
+    given = {"sky": 0, "noise": 1, "psf_fwhm": 1.0, "x": 30, "y": 30}
+    told = build_system(load_preset("globular", ["data.size=48"]))
+    plain = one(told, [path], **given, extinction_v=0.5)
+    assert float(plain.data["flux"][0, 0].mean()) == pytest.approx(5.0)
+    # The middle of 5 to 30 % in the logarithm, and a least error of 0.02 mag.
+    usual = np.hypot(0.5 * np.sqrt(0.05 * 0.3), 0.02)
+    assert float(plain.data["extinction_error"]) == pytest.approx(usual, rel=1e-5)
+    assert not int(plain.flags)
+    sure = one(told, [path], **given, extinction_v=0.5, extinction_error=1e-4)
+    assert float(sure.data["extinction_error"]) == pytest.approx(np.hypot(0.025, 0.02), rel=1e-5)
+    for options in (
+        {"extinction_v": 9.0}, {"extinction_v": -1.0}, {"extinction_v": 1, "extinction_error": 2},
+    ):  # fmt: skip
+        found = one(told, [path], **given, **options)
+        assert int(found.flags) & Flag.OUT_OF_RANGE
+        assert "extinction" in found.header["light_maps"]["a"]["outside_training"]
+    with pytest.raises(MelotteValueError, match=r"give extinction_v=A_V"):
+        one(told, [path], **given)
+    # A model that knows no dust reads the light without it.
+    found = one(system, [path], **given, extinction_v=0.5)
+    assert float(found.data["flux"][0, 0].mean()) == pytest.approx(5 * 10**0.2, rel=5e-3)
+    assert float(found.data["noise"][0, 0]) == pytest.approx(10**0.2, rel=5e-3)
+    assert "taken off the light" in " ".join(found.header["remarks"]["a"])
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
@@ -19,7 +20,7 @@ from melotte.io.image_stacks import SAME_SCALE, RejectedImage
 from melotte.io.light_maps import LightImages, cut_coordinates, read_light_maps
 from melotte.io.reprojection import resampled
 from melotte.systems.base import Observation, RowError
-from melotte.systems.globular_clusters.observing import extinction_errors
+from melotte.systems.globular_clusters.known_extinction import dust_removal, known_extinction
 from melotte.systems.globular_clusters.settings import BIN_PIXELS, DataSettings
 from melotte.telescope.map_measurements import (
     centre_of_light,
@@ -91,8 +92,9 @@ def observations(
     ------
     Observation or RowError
         See :func:`melotte.systems.globular_clusters.observing.observe` for the fields. Flagged
-        BAD_PIXELS where pixels are unknown, OUT_OF_RANGE where pixels or seeing were not trained
-        on. The header's ``light_maps`` says by id how the map was made, and ``wcs`` where it lies.
+        BAD_PIXELS where pixels are unknown, OUT_OF_RANGE where pixels, seeing or extinction were
+        not trained on. The header's ``light_maps`` says by id how the map was made, and ``wcs``
+        where it lies.
 
     Raises
     ------
@@ -107,8 +109,14 @@ def observations(
     for entry in read_light_maps(sources, given):
         if isinstance(entry, RejectedImage):
             yield RowError(entry.id, entry.reason, entry.flags)
-        else:
+            continue
+        try:
             yield observation_of(entry, data)
+        except MelotteValueError as error:
+            if not entry.listed:
+                raise
+            reason = str(error).removeprefix(f"{entry.id}: ")
+            yield RowError(entry.id, reason, int(Flag.FAILED))
 
 
 def observation_of(images: LightImages, data: DataSettings) -> Observation:
@@ -137,6 +145,8 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
     used = min(n_bands, len(cut.flux))
     flux[:used], noise[:used] = cut.flux[:used], cut.noise[:used]
     unknown = bool(np.isnan(flux[:used]).any())
+    raised = dust_removal(images.options.extinction_v, data)
+    flux, noise = flux * raised[:, None, None], noise * raised
     maps = torch.from_numpy(flux)
     if data.smoothing > 0:
         whole = np.stack([filled(one) if np.isfinite(one).any() else one for one in flux])
@@ -149,8 +159,9 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
         "pixel_scale": torch.tensor([cut.pixel_scale]),
         "psf_fwhm": torch.tensor([cut.psf_fwhm]),
     }
-    outside = outside_of_training(cut, data)
-    fields |= _known_extinction(images, data)
+    dust, too_much = known_extinction(images, data)
+    fields |= dust
+    outside = (*outside_of_training(cut, data), *too_much)
     if data.dispersion_share > 0:
         bins = torch.full((1, rows // BIN_PIXELS, columns // BIN_PIXELS), torch.nan)
         fields |= {"dispersion": bins, "dispersion_error": bins.clone()}
@@ -167,6 +178,11 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
         notes["outside_training"] = ", ".join(outside)
     header: dict[str, Any] = {"light_maps": {images.id: notes}}
     remarks = _remarks(images, cut, outside)
+    if (raised != 1).any():
+        remarks.append(
+            f"an extinction of A_V = {images.options.extinction_v:g} mag was taken off the light, "
+            "for the model knows no dust"
+        )
     if remarks:
         header["remarks"] = {images.id: remarks}
     place = cut_coordinates(images, cut.corner, cut.step, rows)
@@ -208,7 +224,8 @@ def cut_maps(images: LightImages, data: DataSettings) -> CutMaps:
     notes["pixels"] = "the file's" if step == 1 else f"{step:g} of the file's a side"
     # Saturated stars are unknown where mocks have them so, and as they are where they do not.
     if data.noise != "none":
-        flux = np.where(images.saturated.any(0), np.float32(np.nan), flux)
+        around = ndimage.binary_dilation(images.saturated.any(0), np.ones((3, 3)))
+        flux = np.where(around, np.float32(np.nan), flux)
     corner = _corner(centre, size, step)
     middle = corner[0] + size * step / 2 - 0.5, corner[1] + size * step / 2 - 0.5
     cut = resampled(flux, middle[0], middle[1], step, size)
@@ -268,24 +285,6 @@ def _remarks(images: LightImages, cut: CutMaps, outside: tuple[str, ...]) -> lis
     if lost > 0.01:
         found.append(f"{100 * lost:.0f} % of the map's pixels are unknown")
     return found
-
-
-def _known_extinction(images: LightImages, data: DataSettings) -> dict[str, torch.Tensor]:
-    """A_V as the user knows it, where the model reads it."""
-    settings, options = data.extinction, images.options
-    if settings.mean <= 0:
-        return {}
-    if math.isnan(options.extinction_v):
-        raise MelotteValueError(
-            f"{images.id}: the model is told the extinction; give extinction_v=A_V, and "
-            "extinction_error if it is known"
-        )
-    value = torch.tensor([options.extinction_v])
-    error = torch.tensor([options.extinction_error])
-    usual = extinction_errors(
-        value, torch.tensor([math.sqrt(math.prod(settings.relative_error))]), settings.least_error
-    )
-    return {"extinction_v": value, "extinction_error": torch.where(error > 0, error, usual)}
 
 
 def _centre(images: LightImages, side: float, notes: dict[str, str]) -> tuple[float, float]:
