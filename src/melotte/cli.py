@@ -8,6 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
+from melotte.cli_simulation import simulate
+from melotte.cli_words import (
+    Clusters,
+    Columns,
+    Device,
+    GroupBy,
+    MinProbability,
+    Model,
+    Overrides,
+    Preset,
+    ReaderOptions,
+    Release,
+    columns_of,
+    known_of,
+    options_of,
+)
+from melotte.exit_codes import exit_with
+
 app = typer.Typer(
     name="melotte",
     add_completion=False,
@@ -15,26 +33,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Weigh, date and measure star clusters and galaxy clusters.",
 )
-
-Preset = Annotated[str, typer.Argument(help="A shipped preset's name, or a YAML file.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Settings to change: section.key=value.")
-]
-Model = Annotated[str, typer.Argument(help="A shipped model's name, or a .safetensors file.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Columns = Annotated[
-    list[str] | None, typer.Option("--column", help="NAME=theirs, as often as needed.")
-]
-GroupBy = Annotated[str | None, typer.Option(help="Column that names the object of each row.")]
-Release = Annotated[str | None, typer.Option(help="DR2, EDR3 or DR3, where the table is silent.")]
-MinProbability = Annotated[
-    float | None, typer.Option(min=0, max=1, help="Drop stars of lower membership probability.")
-]
-Clusters = Annotated[Path | None, typer.Option(help="Galaxy clusters: table of their positions.")]
-ReaderOptions = Annotated[
-    list[str] | None,
-    typer.Option("--option", help="NAME=VALUE of the reader, such as aperture=1.6."),
-]
 
 
 @app.command()
@@ -57,79 +55,7 @@ def models() -> None:
     models_table()
 
 
-@app.command()
-def simulate(
-    preset: Annotated[
-        str,
-        typer.Argument(help="A shipped preset's name, a YAML file, or the word field or clusters."),
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Settings to change: section.key=value. After field: m31 or m83, and size=2048, "
-            "radius=KPC, exposure_factor=1, sky_kept=1. After clusters: a family, and "
-            "n_stars=1e4,2e5 and the like."
-        ),
-    ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option("-n", min=1, help="Mocks in the whole bank [1000]; runs of clusters [1]."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="bank.h5; of a field, its folder.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    task: Annotated[int, typer.Option(min=1, help="This shard's number, from 1.")] = 1,
-    of: Annotated[int, typer.Option(min=1, help="Number of shards.")] = 1,
-    catalogue: Annotated[
-        list[Path] | None,
-        typer.Option(help="Galaxy clusters: take these of a simulation, in place of mocks."),
-    ] = None,
-    box_size: Annotated[
-        float | None, typer.Option(help="Side of its periodic box, comoving Mpc/h.")
-    ] = None,
-    redshift: Annotated[float | None, typer.Option(help="Of its snapshot.")] = None,
-    column: Columns = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="NAME=VALUE, such as masses=natural.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that evolve clusters.")] = 1,
-) -> None:
-    """Write a fixed bank (HDF5) of mocks or of a simulation's clusters, or a galaxy's field.
-
-    melotte simulate field m83 size=1024 -o DIR writes FITS mosaics with coordinates, one a band.
-    melotte simulate clusters training -n 20 --workers 4 -o library.h5 evolves globular clusters.
-    """
-    if preset == "clusters":
-        from melotte.api.cluster_runs import simulate_clusters
-
-        library = simulate_clusters(
-            overrides or [], output, n or 1, seed=seed, task=task, of=of, workers=workers
-        )
-        typer.echo(f"library: {library}")
-        return
-    if preset == "field":
-        from melotte.api.simulation import simulate_field
-
-        for path in simulate_field(overrides or [], output, seed=seed):
-            typer.echo(f"mosaic: {path}")
-        return
-    from melotte.api import simulate as run
-
-    given = {"box_size": box_size, "redshift": redshift}
-    path = run(
-        preset,
-        output or Path("bank.h5"),
-        n or 1000,
-        seed=seed,
-        task=task,
-        of=of,
-        overrides=overrides or (),
-        catalogues=catalogue or None,
-        column=_columns(column),
-        options=_options(option) | {name: v for name, v in given.items() if v is not None},
-    )
-    typer.echo(f"bank: {path}")
+app.command()(simulate)
 
 
 @app.command()
@@ -169,7 +95,7 @@ def train(
         {
             "label_id": label_id,
             "group_by": group_by,
-            "column": _columns(column),
+            "column": columns_of(column),
             "release": release,
             "min_probability": min_probability,
         },
@@ -290,12 +216,12 @@ def infer(
         samples=samples,
         samples_file=samples_file,
         group_by=group_by,
-        column=_columns(column),
+        column=columns_of(column),
         release=release,
         min_probability=min_probability,
         values_as=values_as,
         clusters=clusters,
-        options=_options(option),
+        options=options_of(option),
         prior=prior,
         compare=compare,
         compare_extinction_offset=compare_extinction_offset,
@@ -303,7 +229,7 @@ def infer(
         stars=stars,
         galaxies=galaxies,
         predictive=predictive,
-        known=_known(known),
+        known=known_of(known),
         maps=maps,
         seed=seed,
         device=device,
@@ -337,11 +263,11 @@ def explain(
         object_id=object_id,
         options={
             "group_by": group_by,
-            "column": _columns(column),
+            "column": columns_of(column),
             "release": release,
             "min_probability": None,
             **({} if clusters is None else {"clusters": clusters}),
-            **_options(option),
+            **options_of(option),
         },
         device=device,
     )
@@ -398,10 +324,10 @@ def check(
     found = check_file(
         file,
         system=system,
-        column=_columns(column),
+        column=columns_of(column),
         group_by=group_by,
         clusters=clusters,
-        options=_options(option),
+        options=options_of(option),
     )
     typer.echo(found)
 
@@ -414,56 +340,13 @@ def main(argv: list[str] | None = None) -> Any:
     argv : list of str, optional
         Arguments without the program's name; by default those of the process.
     """
-    from melotte.errors import MelotteError
-
     try:
         words = sys.argv[1:] if argv is None else argv
         code = app(args=words or ["--help"], standalone_mode=False)
-    except (typer.Abort, KeyboardInterrupt) as error:
-        _complain(str(error) or "interrupted")
-        sys.exit(130)
-    except MelotteError as error:
-        _complain(str(error))
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(1)
-    except OSError as error:
-        _complain(str(error))
-        sys.exit(1)
-    except Exception as error:
-        if type(error).__name__ == "TrainingFailedError":
-            _complain(str(error))
-            sys.exit(1)
-        # Usage errors of click, which some versions of typer carry inside: known by their method.
-        message = getattr(error, "format_message", None)
-        if message is None:
-            raise
-        _complain(message())
-        sys.exit(2)
+    except (Exception, KeyboardInterrupt) as error:
+        exit_with(error)
+        raise
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _columns(pairs: list[str] | None) -> dict[str, str]:
-    from melotte.io.column_options import parse_column_options
-
-    return parse_column_options(pairs or [])
-
-
-def _options(pairs: list[str] | None) -> dict[str, Any]:
-    from melotte.report.inference import parse_options
-
-    return parse_options(pairs or [])
-
-
-def _known(pairs: list[str] | None) -> dict[str, float]:
-    from melotte.engine.known_values import parse_known
-
-    return parse_known(pairs or [])
-
-
-def _complain(message: str) -> None:
-    line = " ".join(message.split())
-    typer.echo(f"melotte: error: {line}", err=True)
 
 
 if __name__ == "__main__":

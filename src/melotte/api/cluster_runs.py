@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from melotte.errors import MelotteValueError, require
+from melotte.named_words import named_words
 
 if TYPE_CHECKING:
     from melotte.io.star_snapshots import StarSnapshot
@@ -187,13 +188,7 @@ def _family(words: Sequence[str]) -> ClusterFamily:
 
     if not words or "=" in words[0]:
         raise MelotteValueError(f"clusters of which family? There are {', '.join(FAMILIES)}")
-    changes: dict[str, str] = {}
-    for word in words[1:]:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise MelotteValueError(f"{word!r} is not NAME=VALUE")
-        changes[name] = text
-    return family_of(words[0], changes)
+    return family_of(words[0], named_words(words[1:]))
 
 
 def _same_as_before(path: Path, asked: Mapping[str, Any]) -> None:

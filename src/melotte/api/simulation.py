@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from melotte.api.sources import Paths, listed
 from melotte.errors import MelotteValueError
+from melotte.named_words import named_words
 
 if TYPE_CHECKING:
     from melotte.systems.base import System
@@ -125,11 +126,10 @@ def simulate_field(
         found = repr(words[0]) if words else "nothing"
         raise MelotteValueError(f"field of {found}; allowed: {', '.join(FIELD_GALAXIES)}")
     settings: dict[str, Any] = {}
-    for word in words[1:]:
-        name, equals, text = word.partition("=")
-        if name not in FIELD_SETTINGS or not equals:
+    for name, text in named_words(words[1:]).items():
+        if name not in FIELD_SETTINGS:
             raise MelotteValueError(
-                f"{word!r} is not a setting of a field; allowed: "
+                f"{name!r} is not a setting of a field; allowed: "
                 f"{', '.join(f'{one}=NUMBER' for one in FIELD_SETTINGS)}"
             )
         try:

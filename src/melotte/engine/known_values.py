@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from melotte.errors import MelotteValueError, did_you_mean
+from melotte.named_words import named_words
 from melotte.networks.autoregressive import AutoregressiveHead
 
 if TYPE_CHECKING:
@@ -69,15 +70,15 @@ def parse_known(pairs: list[str]) -> dict[str, float]:
     Raises
     ------
     MelotteValueError
-        When one is not of that form.
+        When one is not of that form, or a name comes twice.
     """
+    form, example = "NAME=NUMBER", "distance=7.1"
     known: dict[str, float] = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
+    for name, text in named_words(pairs, "--known", form, example).items():
         try:
-            known[name.strip()] = float(text)
+            known[name] = float(text)
         except ValueError:
             raise MelotteValueError(
-                f"--known {pair!r} is not of the form NAME=NUMBER, such as distance=7.1"
+                f"--known '{name}={text}' is not of the form {form}, such as {example}"
             ) from None
     return known

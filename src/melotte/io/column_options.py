@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from melotte.errors import MelotteValueError
+from melotte.named_words import named_word
 
 
 def parse_column_options(options: Iterable[str]) -> dict[str, str]:
@@ -30,13 +31,7 @@ def parse_column_options(options: Iterable[str]) -> dict[str, str]:
     """
     mapping: dict[str, str] = {}
     for option in options:
-        name, equals, theirs = option.partition("=")
-        name, theirs = name.strip(), theirs.strip()
-        if not equals or not name or not theirs:
-            raise MelotteValueError(
-                f"--column {option!r} is not of the form NAME=theirs, such as g=my_gmag"
-            )
-        _put(mapping, name, theirs)
+        _put(mapping, *named_word(option, "--column", "NAME=theirs", "g=my_gmag"))
     return mapping
 
 

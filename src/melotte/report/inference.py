@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,30 +170,6 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
         for line in json_lines(result):
             echo(line)
     return result
-
-
-def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Options of a reader from ``NAME=VALUE``; numbers and truth values are read as such.
-
-    Raises
-    ------
-    MelotteValueError
-        When one is not of that form, or names come twice.
-    """
-    import yaml
-
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not (name and equals and text):
-            raise MelotteValueError(f"--option {pair!r} is not of the form NAME=VALUE")
-        if name in options:
-            raise MelotteValueError(f"--option {name} is given twice")
-        try:
-            options[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise MelotteValueError(f"--option {pair!r}: the value is not valid YAML") from error
-    return options
 
 
 def summary_lines(result: InferenceResult, output: Path) -> Iterator[str]:

@@ -1,0 +1,84 @@
+"""The command ``simulate``: banks of mocks, fields of galaxies, libraries of evolved clusters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from melotte.cli_words import Columns, columns_of, options_of
+
+
+def simulate(
+    preset: Annotated[
+        str,
+        typer.Argument(help="A shipped preset's name, a YAML file, or the word field or clusters."),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Settings to change: section.key=value. After field: m31 or m83, and size=2048, "
+            "radius=KPC, exposure_factor=1, sky_kept=1. After clusters: a family, and "
+            "n_stars=1e4,2e5 and the like."
+        ),
+    ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", min=1, help="Mocks in the whole bank [1000]; runs of clusters [1]."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="bank.h5; of a field, its folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    task: Annotated[int, typer.Option(min=1, help="This shard's number, from 1.")] = 1,
+    of: Annotated[int, typer.Option(min=1, help="Number of shards.")] = 1,
+    catalogue: Annotated[
+        list[Path] | None,
+        typer.Option(help="Galaxy clusters: take these of a simulation, in place of mocks."),
+    ] = None,
+    box_size: Annotated[
+        float | None, typer.Option(help="Side of its periodic box, comoving Mpc/h.")
+    ] = None,
+    redshift: Annotated[float | None, typer.Option(help="Of its snapshot.")] = None,
+    column: Columns = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="NAME=VALUE, such as masses=natural.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that evolve clusters.")] = 1,
+) -> None:
+    """Write a fixed bank (HDF5) of mocks or of a simulation's clusters, or a galaxy's field.
+
+    melotte simulate field m83 size=1024 -o DIR writes FITS mosaics with coordinates, one a band.
+    melotte simulate clusters training -n 20 --workers 4 -o library.h5 evolves globular clusters.
+    """
+    if preset == "clusters":
+        from melotte.api.cluster_runs import simulate_clusters
+
+        library = simulate_clusters(
+            overrides or [], output, n or 1, seed=seed, task=task, of=of, workers=workers
+        )
+        typer.echo(f"library: {library}")
+        return
+    if preset == "field":
+        from melotte.api.simulation import simulate_field
+
+        for path in simulate_field(overrides or [], output, seed=seed):
+            typer.echo(f"mosaic: {path}")
+        return
+    from melotte.api import simulate as run
+
+    given = {"box_size": box_size, "redshift": redshift}
+    path = run(
+        preset,
+        output or Path("bank.h5"),
+        n or 1000,
+        seed=seed,
+        task=task,
+        of=of,
+        overrides=overrides or (),
+        catalogues=catalogue or None,
+        column=columns_of(column),
+        options=options_of(option) | {name: v for name, v in given.items() if v is not None},
+    )
+    typer.echo(f"bank: {path}")
