@@ -10,8 +10,9 @@ from small_library import SMALL
 from melotte.engine.evaluation import evaluate
 from melotte.engine.mocks import mock_batch
 from melotte.engine.model_files import Model
-from melotte.engine.random import Stream
+from melotte.engine.random import Stream, keyed_generator
 from melotte.networks.map_posteriors import MapPosterior
+from melotte.systems.globular_clusters.judging import examples_of
 from melotte.systems.globular_clusters.library_stars import load_stars
 from melotte.systems.globular_clusters.map_readings import MapReading, MapTruth, read_outputs
 from melotte.systems.globular_clusters.map_scores import MapScores, distance_rows
@@ -159,6 +160,27 @@ def test_the_truth_and_a_reading_of_it_are_in_the_same_terms(system):
     known = np.isfinite(reading.pit["log_age"])
     assert known.any()
     assert ((reading.pit["log_age"][known] > 0) & (reading.pit["log_age"][known] < 1)).all()
+
+
+def test_examples_show_light_without_the_dust_smoothed_as_the_mass(library):
+    clear = ["data.noise=none", "data.label_spread=0", "data.missing_band_share=0"]
+    clear += ["data.psf_fwhm=0.6", "data.dark_mass={share: 0}", "data.dispersion_share=0"]
+    dusty = "{mean: 1, most: 3, least_error: 1e-6, relative_error: [1e-6, 1e-6]}"
+    shown = []
+    for dust, sigma in (("{mean: 0}", 0.0), (dusty, 0.0), (dusty, 1.5)):
+        settings = [*SMALL, *clear, f"data.extinction={dust}", f"data.mass_smoothing={sigma}"]
+        one = build_system(load_preset("globular", [*settings, f"data.library={library}"]))
+        scenes = one.draw(4, keyed_generator(3, 1))
+        batch = one.observe(scenes, keyed_generator(3, 2))
+        truth = MapTruth.of(batch, one.parameters)
+        reading = MapReading(truth.log_map, None, None, truth.values, {})
+        shown.append(examples_of(batch, truth, reading, 4, sigma))
+    for bare, behind, smooth, light in zip(*shown, truth.light, strict=True):
+        np.testing.assert_allclose(behind.luminosity, bare.luminosity, rtol=1e-4, atol=1e-4)
+        # But for the wings of stars' images, the light of the field.
+        assert bare.luminosity.sum() == pytest.approx(light, rel=0.15)
+        assert smooth.luminosity.sum() == pytest.approx(light, rel=0.15)
+        assert smooth.luminosity.max() < bare.luminosity.max()
 
 
 def test_noise_of_single_stars_falls_with_their_number(system):

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from melotte.engine.random import keyed_generator
-from melotte.io.star_snapshots import SOLAR_MAGNITUDE_V
 from melotte.systems.base import Batch
+from melotte.systems.globular_clusters.derived_maps import luminosity
 from melotte.systems.globular_clusters.library_stars import load_stars
 from melotte.systems.globular_clusters.map_readings import (
     MAP_MASS,
@@ -24,7 +24,8 @@ from melotte.systems.globular_clusters.map_readings import (
 from melotte.systems.globular_clusters.map_scores import MapScores
 from melotte.systems.globular_clusters.photometry import map_fluxes, map_number
 from melotte.systems.globular_clusters.sampling_noise import SamplingNoise, sampling_noise
-from melotte.telescope.map_smoothing import PIDOC_SMOOTHING, smoothed
+from melotte.telescope.map_measurements import filled
+from melotte.telescope.map_smoothing import smoothed
 
 if TYPE_CHECKING:
     from melotte.systems.globular_clusters.system import ClusterMapSystem
@@ -69,7 +70,7 @@ class MapExample:
     scale : array, shape (rows, columns), or None
         Standard error of the prediction, dex.
     luminosity : array, shape (rows, columns), Lsun_V
-        Of the pixels, at the true distance and smoothed as the mass.
+        Of the pixels, at the true distance, without the dust that is told, smoothed as the mass.
     pixel_scale : float, arcsec
     age, distance : tuple of float
         Gyr and kpc: true and predicted.
@@ -112,9 +113,9 @@ class MapJudge:
         self.scores.add(truth, reading)
         wanted = CANDIDATES - len(self.candidates)
         if wanted > 0:
-            self.candidates += examples_of(
-                batch, truth, reading, wanted, self.system.data.smoothing > 0
-            )
+            data = self.system.data
+            sigma = 0.0 if data.smoothing > 0 else data.mass_smoothing
+            self.candidates += examples_of(batch, truth, reading, wanted, sigma)
         self._batches += 1
 
     def result(self) -> dict[str, Any]:
@@ -146,26 +147,28 @@ class MapJudge:
 
 
 def examples_of(
-    batch: Batch, truth: MapTruth, reading: MapReading, most: int, already_smooth: bool
+    batch: Batch, truth: MapTruth, reading: MapReading, most: int, sigma: float
 ) -> list[MapExample]:
-    """The first clusters of a batch as pictures; ``already_smooth`` where light was smoothed."""
+    """The first clusters of a batch as pictures, their light smoothed by ``sigma`` pixels."""
     flux, _ = map_fluxes(batch.observation)
     scales = map_number(batch.observation, "pixel_scale")
+    dust = torch.zeros(len(batch))
+    if "extinction_v" in batch.observation.data:
+        dust = map_number(batch.observation, "extinction_v").cpu()
     known, given = truth.values, reading.values
     found = []
     for i in range(min(most, len(batch))):
         light = flux[i, 0].cpu()
-        sigma = 0.0 if already_smooth else PIDOC_SMOOTHING
         distance = float(known["distance"][i])
-        # A source of magnitude 25 at this distance, in units of the Sun.
-        unit = 10 ** (0.4 * (SOLAR_MAGNITUDE_V - 25.0 + 5 * math.log10(max(distance, 1e-9) * 100)))
+        whole = smoothed(torch.from_numpy(filled(light.numpy()))[None], sigma)
+        solar = luminosity(whole, torch.tensor([distance]), dust[i : i + 1])[0]
         found.append(
             MapExample(
                 light.numpy(),
                 truth.log_map[i],
                 reading.log_map[i],
                 None if reading.scale is None else reading.scale[i],
-                unit * smoothed(light.nan_to_num(0.0), sigma).numpy(),
+                solar.numpy(),
                 float(scales[i]),
                 (float(known["age"][i]), float(given["age"][i])),
                 (distance, float(given["distance"][i])),

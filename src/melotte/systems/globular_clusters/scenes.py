@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,6 +19,7 @@ from melotte.sky.isochrones import StellarGrid
 from melotte.systems.areas import Area
 from melotte.systems.globular_clusters.dark_mass import DarkMass
 from melotte.systems.globular_clusters.library_stars import LibraryStars
+from melotte.systems.globular_clusters.lookalikes import Lookalikes
 from melotte.systems.globular_clusters.mock_settings import Range
 from melotte.systems.globular_clusters.settings import BIN_PIXELS, DataSettings
 from melotte.systems.globular_clusters.star_views import star_views
@@ -111,7 +112,8 @@ class SceneSimulator:
     """
 
     def __init__(self, data: DataSettings, stars: LibraryStars, area: Area) -> None:
-        self.data, self.stars, self.area = data, stars, area
+        self.data, self.stars = data, stars
+        self.area: Area = area
         self.grid = MapGrid(data.size, data.size)
         side = data.size // _COARSE
         self.coarse_grid = MapGrid(side, side, self.grid.surroundings // _COARSE)
@@ -133,7 +135,12 @@ class SceneSimulator:
     def _draw(self, n: int, generator: torch.Generator) -> GlobularScenes:
         snapshot = self.stars.choose(n, generator)
         dark = self._dark_mass(snapshot, generator)
-        views = star_views(self.data, self.stars, snapshot, dark, generator)
+        alike = Lookalikes.draw(self.data, self.area, n, generator)
+        views = star_views(self.data, self.stars, snapshot, dark, generator, alike)
+        truth = {name: one[snapshot] for name, one in self.stars.truth.items()}
+        if alike is not None:
+            truth = _truth_of(truth, alike, views.everything)
+            dark = None if dark is None else alike.of_dark_mass(dark)
         pointing = self._pointing(n, generator)
         mass = mass_map(views.everything, pointing, self.grid)
         stars = views.shown
@@ -150,7 +157,7 @@ class SceneSimulator:
             render_light(shown, pointing, self.grid),
             self._with_dark_mass(mass, dark, pointing),
             pointing,
-            self._theta(snapshot, pointing.distance, mass, light_fov, dark, generator),
+            self._theta(truth, pointing.distance, mass, light_fov, dark, generator),
             torch.log10(light_fov).float(),
             dispersion,
             error,
@@ -244,7 +251,7 @@ class SceneSimulator:
 
     def _theta(
         self,
-        snapshot: Tensor,
+        truth: Mapping[str, Tensor],
         distance: Tensor,
         mass: Tensor,
         light_fov: Tensor,
@@ -252,7 +259,8 @@ class SceneSimulator:
         generator: torch.Generator,
     ) -> Tensor:
         mass_fov = mass.double().sum((1, 2))
-        known = {name: one[snapshot] for name, one in self.stars.truth.items()} | {
+        known = {
+            **truth,
             "distance": distance,
             "log_mass_fov": torch.log10(mass_fov),
             "mass_to_light_v": mass_fov / light_fov,
@@ -276,6 +284,19 @@ def extinction_law(data: DataSettings) -> list[float]:
     """A / A_V in each band, at its effective wavelength."""
     waves = [WAVELENGTHS[band] for band in data.bands]
     return LAWS[data.extinction.law](waves).tolist()
+
+
+def _truth_of(
+    truth: Mapping[str, Tensor], alike: Lookalikes, stars: ProjectedStars
+) -> dict[str, Tensor]:
+    """What is true of lookalikes; ``stars`` are all of theirs."""
+    mass = torch.zeros(stars.n_clusters, dtype=torch.float64, device=stars.mass.device)
+    mass.index_add_(0, stars.cluster, stars.mass.double())
+    return {
+        **truth,
+        "log_total_mass": torch.log10(mass).float(),
+        "half_mass_radius": truth["half_mass_radius"] * alike.size,
+    }
 
 
 def _some(pointing: Pointing, chosen: Tensor) -> Pointing:

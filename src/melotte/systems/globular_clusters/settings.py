@@ -115,6 +115,11 @@ class DataSettings(Settings):
     label_spread : float
         Factor on :data:`melotte.systems.globular_clusters.scenes.LABEL_SPREAD`, by which labels of
         the area "training" scatter about the truth; 0 for none.
+    size_spread : float, dex
+        Standard deviation of the factor by which clusters of the area "training" are made larger
+        or smaller; see :mod:`melotte.systems.globular_clusters.lookalikes`.
+    least_kept : float
+        Least share of their stars that is kept, uniform in the logarithm; 1 keeps all.
     least_stars : int
         Snapshots with fewer are left out.
     served : mapping of str to (float, float)
@@ -153,6 +158,8 @@ class DataSettings(Settings):
     missing_band_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dispersion_share: Share = 0.0
     label_spread: NotNegative = 1.0
+    size_spread: NotNegative = 0.0
+    least_kept: Annotated[float, Field(gt=0, le=1)] = 1.0
     least_stars: Annotated[int, Field(gt=0)] = 1000
     served: dict[str, tuple[float, float]] = Field(default_factory=dict)
     log_age: tuple[float, float] = (8.4, 10.16)

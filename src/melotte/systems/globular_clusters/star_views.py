@@ -18,6 +18,7 @@ from melotte.engine.random import keyed_generator
 from melotte.ragged import offsets_of
 from melotte.systems.globular_clusters.dark_mass import DarkMass
 from melotte.systems.globular_clusters.library_stars import LibraryStars
+from melotte.systems.globular_clusters.lookalikes import Lookalikes
 from melotte.systems.globular_clusters.settings import DataSettings
 from melotte.telescope.cluster_maps import ProjectedStars
 
@@ -48,6 +49,7 @@ def star_views(
     snapshot: Tensor,
     dark: DarkMass | None,
     generator: torch.Generator,
+    alike: Lookalikes | None = None,
 ) -> StarViews:
     """Look at snapshots, each system of stars of them in a direction of its own.
 
@@ -57,17 +59,28 @@ def star_views(
     stars : LibraryStars
     snapshot : Tensor of int64, shape (n,)
     dark : DarkMass, optional
-        That velocities are to be raised for.
+        That velocities are to be raised for, of the snapshots as they are.
     generator : torch.Generator, on the device of the stars
+    alike : Lookalikes, optional
+        That are shown instead of the snapshots; stars that they lack have no mass and no light.
     """
     radius, mass = (stars.gathered(name, snapshot).float() for name in ("radius", "mass"))
     uniform = _uniform(data, stars, snapshot, generator)
+    counts = stars.count[snapshot]
+    size: Tensor | float = 1.0
+    if alike is not None:
+        lot = torch.rand(1, len(mass), generator=generator, device=mass.device)
+        uniform = torch.cat([uniform, lot])
+        size = torch.repeat_interleave(alike.size, counts)
     _share_with_seconds(uniform, stars.gathered("second", snapshot))
+    kept: Tensor | None = None
+    if alike is not None:
+        kept = (uniform[-1] < torch.repeat_interleave(alike.kept, counts)).float()
+        mass = mass * kept
     along = 2 * uniform[0] - 1
-    across = radius * (1 - along.square()).clamp(min=0).sqrt()
+    across = size * radius * (1 - along.square()).clamp(min=0).sqrt()
     angle = (2 * math.pi) * uniform[1]
     position = torch.stack([across * torch.cos(angle), across * torch.sin(angle)], 1)
-    counts = stars.count[snapshot]
     if data.orientation == "quarter_turns":
         turn = torch.randint(4, (len(snapshot),), generator=generator, device=radius.device)
         turn = torch.repeat_interleave(turn, counts)[:, None]
@@ -95,6 +108,10 @@ def star_views(
             velocity = velocity * shells.velocity_factors(
                 dark.ratio, dark.scale, radius[place], cluster
             )
+        if alike is not None:
+            velocity = velocity * alike.speed[cluster]
+    if kept is not None:
+        light = light * kept[place, None]
     shown = ProjectedStars(
         position[place], light * brighter[:, None], mass[place], velocity, offsets_of(numbers)
     )
