@@ -179,7 +179,7 @@ def flagged(
             most = method.data.served.get("log_luminosity_fov", (0.0, math.inf))[1]
             scenes, usable = mocks.brightened(scenes, edge, most, generator)
         elif case == "unknown dust":
-            scenes = mocks.dimmed(scenes, mock_set.data.bands)
+            scenes = mocks.dimmed(scenes, mock_set.data)
         batch = ground.recorded(scenes, number, 0.0)
         smooth = ground.recorded(scenes, number, mocks.SMOOTHING)
         observation = method.observation(batch, smooth)

@@ -16,7 +16,11 @@ from melotte.systems.base import Batch, Observation
 from melotte.systems.globular_clusters.library_stars import load_stars
 from melotte.systems.globular_clusters.map_readings import MapTruth
 from melotte.systems.globular_clusters.observing import extinction_errors, observe
-from melotte.systems.globular_clusters.scenes import GlobularScenes, SceneSimulator
+from melotte.systems.globular_clusters.scenes import (
+    GlobularScenes,
+    SceneSimulator,
+    extinction_law,
+)
 from melotte.systems.globular_clusters.settings import DataSettings
 from melotte.telescope.map_smoothing import PIDOC_SMOOTHING
 
@@ -44,8 +48,6 @@ WIDE = {
 """So that every truth is known."""
 DUST = 3.3
 """A_V of clusters behind dust that nobody knows of, mag (NGC 6517 has E(B-V) = 1.08)."""
-EXTINCTION = {"V": 1.0, "B": 1.32}
-"""A / A_V (Cardelli, Clayton & Mathis 1989, Table 3, rounded)."""
 BRIGHTER = (2.0, 4.0)
 NEARER = (0.25, 0.5)
 YOUNGER = 0.3
@@ -240,9 +242,9 @@ def brightened(
     ), usable
 
 
-def dimmed(scenes: GlobularScenes, bands: tuple[str, ...]) -> GlobularScenes:
+def dimmed(scenes: GlobularScenes, data: DataSettings) -> GlobularScenes:
     """The scenes behind dust of A_V = ``DUST`` that the observer does not know of."""
-    law = scenes.light.new_tensor([EXTINCTION[band] for band in bands])
+    law = scenes.light.new_tensor(extinction_law(data))
     factor = 10 ** (-0.4 * DUST * law)
     return replace(scenes, light=scenes.light * factor[:, None, None])
 

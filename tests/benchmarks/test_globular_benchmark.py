@@ -81,9 +81,10 @@ def test_cases_lie_outside_of_the_training(library, sets):
     told = data.model_copy(update={"served": {"log_luminosity_fov": (-99.0, middle)}})
     inside = mocks.served(scenes, sets["pidoc"], told)
     assert torch.equal(inside, scenes.log_light_fov <= middle)
-    dim = mocks.dimmed(scenes, ("V", "B"))
+    dim = mocks.dimmed(scenes, data)
     ratio = (dim.light.sum((2, 3)) / scenes.light.sum((2, 3))).log10() / -0.4
-    np.testing.assert_allclose(ratio.mean(0), [3.3, 3.3 * 1.32], rtol=1e-4)
+    # Fitzpatrick 1999, by which training mocks are dimmed too: A_B / A_V is about 1.32.
+    np.testing.assert_allclose(ratio.mean(0), [3.3, 3.3 * 1.32], rtol=0.03)
     near = mocks.TestGround(mocks.outside(sets["ours"], "nearer", sets["ours"].data), 4)
     _, scenes = next(near.scenes(16))
     assert float(scenes.pointing.distance.max()) <= sets["ours"].data.distance[0] / 2

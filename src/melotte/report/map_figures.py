@@ -156,8 +156,9 @@ def profile_figure(
     figure, axes = new_figure(
         10.4, 5.2, 2, 3, height_ratios=[2.4, 1], sharex="col", width_ratios=[1, 1, 1]
     )
-    chosen = [examples[k] for k in sorted({0, len(examples) // 2, len(examples) - 1})]
-    for k, one in enumerate(chosen if examples else ()):
+    places = {0, len(examples) // 2, len(examples) - 1} if examples else set()
+    chosen = [examples[k] for k in sorted(places)]
+    for k, one in enumerate(chosen):
         _example_profiles(axes[:, :2], one, CYCLE[k])
     for column, name in ((0, r"mass / (M$_\odot$/px)"), (1, r"M/L$_V$ / (M$_\odot$/L$_\odot$)")):
         axes[0, column].set_yscale("log")
