@@ -202,6 +202,11 @@ def test_noise_of_single_stars_falls_with_their_number(system):
     assert 1 < found["mass_to_light_percent_error"] < 60
 
 
+def test_the_noise_is_left_out_where_the_training_s_library_is_not_at_hand(tmp_path):
+    gone = f"data.library={tmp_path / 'gone.h5'}"
+    assert build_system(load_preset("globular", [*SMALL, gone])).judge().noise() is None
+
+
 def test_evaluation_holds_the_scores(system, library):
     batch = mock_batch(system, 32, 1, Stream.CONSTANTS, 0)
     constants = system.constants(batch)
