@@ -1,6 +1,7 @@
 """Clusters of the CMC Cluster Catalog beside ours that began alike.
 
     python benchmarks/cmc_clusters.py --data DIR --runs 6
+    python benchmarks/cmc_clusters.py --data DIR --models N2-RV2-RG20-Z0.1
 
 ``--data`` holds the catalogue's table (globular/cmc/cmc_params.csv.gz; Kremer et al. 2020, ApJS
 247, 48). For its models of 200,000 stars, or some spread over them, a King model of W0 = 5 begins
@@ -20,6 +21,7 @@ import json
 import math
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +100,13 @@ def balanced_half_mass_radius(
     return float(found.y[2, -1]) if found.status == 0 else math.nan
 
 
-def cmc_table(folder: Path, runs: int, n_stars: int, seed: int) -> list[dict[str, Any]]:
-    """Clusters of the CMC catalogue and ours that began alike."""
+def cmc_table(
+    folder: Path, runs: int, n_stars: int, seed: int, models: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Clusters of the CMC catalogue and ours that began alike.
+
+    Of those of ``n_stars`` stars, ``runs`` spread over their names, or the named ``models`` alone.
+    """
     with gzip.open(folder / "globular" / "cmc" / "cmc_params.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))
     chosen: dict[str, dict[str, str]] = {}
@@ -109,11 +116,15 @@ def cmc_table(folder: Path, runs: int, n_stars: int, seed: int) -> list[dict[str
         if late < 100 and (before is None or late < abs(1000 * float(before["age"]) - UNTIL)):
             chosen[row["model"]] = row
     names = [name for name in sorted(chosen) if name.startswith(f"N{n_stars // 100_000}-")]
+    unknown = [name for name in models if name not in names]
+    if unknown:
+        raise SystemExit(f"no model {unknown[0]} near 12 Gyr; there are {', '.join(names)}")
+    taken = list(models) or names[:: max(1, len(names) // runs)][:runs]
     ratio = virial_over_half_mass_radius(KING_DEPTH)
     found = []
     print(f"\n{'CMC model':24} {'M':>7} {'CMC':>7} {'M/L_V':>6} {'CMC':>6} {'R_hl':>6} {'CMC':>6} "
           f"{'r_h':>5} {'CMC':>5} {'AG20':>5} {'BHs':>4} {'CMC':>4} {'s':>6}")  # fmt: skip
-    for name in names[:: max(1, len(names) // runs)][:runs]:
+    for name in taken:
         parsed = re.fullmatch(r"N(\d+)-RV([\d.]+)-RG(\d+)-Z([\d.]+)", name)
         assert parsed is not None
         metals = 0.02 * float(parsed[4])
@@ -181,11 +192,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="has globular/cmc")
     parser.add_argument("--runs", type=int, default=6)
+    parser.add_argument("--models", nargs="*", default=(), help="these alone, by name")
     parser.add_argument("--stars", type=int, default=200_000, choices=[200_000, 400_000, 800_000])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    results = cmc_table(given.data, given.runs, given.stars, given.seed)
+    results = cmc_table(given.data, given.runs, given.stars, given.seed, given.models)
     if given.json is not None:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
 

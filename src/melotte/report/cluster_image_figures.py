@@ -156,7 +156,15 @@ def _true_inferred(
     text = f"95 % within {bound:.2f}"
     if published is not None:
         text += f"\npublished {published:.2g} (dotted)"
-    axes.annotate(text, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=SMALL, color=INK)
+    axes.annotate(
+        text,
+        (0.03, 0.97),
+        xycoords="axes fraction",
+        va="top",
+        fontsize=SMALL,
+        color=INK,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
+    )
 
 
 def class_visibility_figure(
