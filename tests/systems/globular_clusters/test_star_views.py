@@ -24,7 +24,8 @@ def large(tmp_path_factory):
         writer = RunWriter(file, "training-0", "training", {"metallicity": -1.0})
         stars = snapshot(STARS, 9000.0, 1)
         stars.system[1::25] = stars.system[::25]
-        stars.radius[1::25] = stars.radius[::25]
+        for column in (stars.radius, stars.radial_velocity, stars.tangential_velocity):
+            column[1::25] = column[::25]
         writer.add(stars)
         writer.close({"time": [9000.0]})
     return path
@@ -99,3 +100,12 @@ def test_companions_share_place_and_velocity(large):
     assert len(later) == 3 * STARS // 25 + 3
     position = views.everything.position
     torch.testing.assert_close(position[later], position[later - 1], rtol=2e-3, atol=1e-6)
+    # Bright stars are shown one by one, pairs of them side by side.
+    bright = int(library.bright[0])
+    velocity = views.shown.velocity[:bright]
+    paired = torch.nonzero(library.second[:bright])[:, 0]
+    # The snapshot's last star is bound to its fourth, with a velocity of its own.
+    same = (velocity[paired] - velocity[paired - 1]).abs() < 1e-4
+    assert len(paired) > 20
+    assert int((~same).sum()) <= 1
+    assert float(velocity.std()) > 1
