@@ -31,7 +31,7 @@ from scipy.integrate import solve_ivp
 from melotte.io.simulation_files import SOLAR_METAL_FRACTION
 from melotte.io.star_snapshots import BLACK_HOLE
 from melotte.sky.monte_carlo.equilibria import King
-from melotte.sky.monte_carlo.evolution import ClusterEvolution, ClusterModel
+from melotte.sky.monte_carlo.evolution import FRACTIONS, ClusterEvolution, ClusterModel
 from melotte.sky.monte_carlo.snapshots import snapshot_of
 from melotte.sky.monte_carlo.tides import CircularOrbit
 from melotte.sky.monte_carlo.units import GRAVITY, PC_PER_MYR
@@ -40,6 +40,8 @@ KING_DEPTH = 5.0
 UNTIL = 12_000.0
 YOUNG = 30.0
 """When the black holes have been born, Myr."""
+TIMES = (100.0, 300.0, 700.0, 1000.0, 2000.0, 4000.0, 6000.0, UNTIL)
+"""Of the table of expansion, Myr."""
 BINDING = 0.4
 """Potential energy in G M^2 / r_h."""
 
@@ -52,10 +54,10 @@ def virial_over_half_mass_radius(depth: float) -> float:
     return len(radius) ** 2 / (2 * float((inside / radius).sum()))
 
 
-def balanced_half_mass_radius(
+def balanced_half_mass_radii(
     mass: float, mean: float, radius: float, black_holes: float, orbit: CircularOrbit
-) -> float:
-    """Half-mass radius at 12 Gyr by Antonini & Gieles 2020, pc; NaN where that dissolves.
+) -> list[float]:
+    """Half-mass radius at :data:`TIMES` by Antonini & Gieles 2020, pc; NaN once that dissolved.
 
     Parameters
     ----------
@@ -96,8 +98,9 @@ def balanced_half_mass_radius(
 
     dissolved.terminal = True
     begin = [mass, black_holes, radius]
-    found = solve_ivp(change, (0.1, UNTIL), begin, max_step=5.0, events=dissolved)
-    return float(found.y[2, -1]) if found.status == 0 else math.nan
+    found = solve_ivp(change, (0.1, UNTIL), begin, t_eval=TIMES, max_step=5.0, events=dissolved)
+    radii = found.y[2].tolist()
+    return radii + [math.nan] * (len(TIMES) - len(radii))
 
 
 def cmc_table(
@@ -150,6 +153,13 @@ def cmc_table(
         snapshot = snapshot_of(cluster)
         row = chosen[name]
         dispersion = float(row["sig"])
+        model_radii = balanced_half_mass_radii(
+            first_mass, first_mass / n_stars, king.half_mass_radius, holes, orbit
+        )
+        history = cluster.history
+        half = [radii[FRACTIONS.index(0.5)] for radii in history.lagrangian_radii]
+        radii = np.interp(TIMES, history.time, half, right=math.nan).tolist()
+        counts = np.interp(TIMES, history.time, history.n_black_holes, right=0).round().tolist()
         found.append(
             {
                 "model": name,
@@ -161,13 +171,11 @@ def cmc_table(
                 "cmc_size": float(row["Rhl_V"]),
                 "radius": snapshot.half_mass_radius,
                 "cmc_radius": BINDING * GRAVITY * float(row["Mtot"]) / (3 * dispersion**2),
-                "model_radius": balanced_half_mass_radius(
-                    first_mass,
-                    first_mass / n_stars,
-                    king.half_mass_radius,
-                    holes,
-                    orbit,
-                ),
+                "model_radius": model_radii[-1],
+                "times": TIMES,
+                "radii": radii,
+                "model_radii": model_radii,
+                "black_hole_numbers": counts,
                 "black_holes": int((snapshot.kind == BLACK_HOLE).sum()),
                 "cmc_black_holes": int(float(row["N_14"])),
                 "seconds": seconds,
@@ -178,6 +186,9 @@ def cmc_table(
               "{cmc_size:6.2f} {radius:5.2f} {cmc_radius:5.2f} {model_radius:5.2f} "
               "{black_holes:4d} {cmc_black_holes:4d} {seconds:6.0f}"
               .format(**found[-1]), flush=True)  # fmt: skip
+        for what, values in (("Gyr", np.array(TIMES) / 1000), ("r_h", radii),
+                             ("r_h AG20", model_radii), ("BHs", counts)):  # fmt: skip
+            print(f"    {what:8}" + "".join(f"{value:7.4g}" for value in values), flush=True)
     for ours, theirs, what in (("ml", "cmc_ml", "M/L_V"), ("size", "cmc_size", "R_hl"),
                                ("mass", "cmc_mass", "mass"), ("radius", "cmc_radius", "r_h"),
                                ("radius", "model_radius", "r_h over AG20")):  # fmt: skip
