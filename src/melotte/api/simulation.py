@@ -129,7 +129,7 @@ def simulate_field(
     for name, text in named_words(words[1:]).items():
         if name not in FIELD_SETTINGS:
             raise MelotteValueError(
-                f"{name!r} is not a setting of a field; allowed: "
+                f"'{name}={text}' is not a setting of a field; allowed: "
                 f"{', '.join(f'{one}=NUMBER' for one in FIELD_SETTINGS)}"
             )
         try:
