@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from melotte.api import plain_name
 from melotte.flags import Flag
-from melotte.io.star_snapshots import SOLAR_MAGNITUDE_V
 from melotte.report.field_luminosities import literature_figure
 from melotte.report.literature import literature_values
+from melotte.systems.globular_clusters.derived_maps import luminosity
 from melotte.systems.globular_clusters.system import ClusterMapSystem
+from melotte.telescope.map_noise import FLUX_ZERO_POINT
 
 if TYPE_CHECKING:
     from melotte.engine.model_files import Model
@@ -92,5 +94,6 @@ def measured_columns(result: InferenceResult) -> dict[str, Array]:
 
 def field_light(magnitude: Array, distance: Array) -> Array:
     """Luminosity in V, Lsun_V, of an apparent magnitude at a distance, kpc."""
-    modulus = 5 * np.log10(100 * np.asarray(distance, dtype=float))
-    return 10 ** (-0.4 * (magnitude - modulus - SOLAR_MAGNITUDE_V))
+    flux = 10 ** (0.4 * (FLUX_ZERO_POINT - np.asarray(magnitude, dtype=float)))
+    far = torch.as_tensor(np.asarray(distance, dtype=float))
+    return luminosity(torch.from_numpy(flux), far).numpy()

@@ -5,23 +5,13 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from melotte.engine.setting_values import Fraction, Positive, Range
 from melotte.engine.settings import Settings
 from melotte.errors import MelotteError
 from melotte.parameters import Parameter
 from melotte.telescope.passbands import passband
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-def _as_range(value: Any) -> Any:
-    """A single number is the range of that number alone."""
-    return (value, value) if isinstance(value, int | float) else value
-
-
-Range = Annotated[tuple[float, float], BeforeValidator(_as_range)]
 
 
 class ClusterSettings(Settings):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from melotte.engine.setting_values import Fraction, Range
 from melotte.engine.settings import Settings
 from melotte.parameters import Parameter
 from melotte.sky.cosmology import Cosmology
 from melotte.sky.halo_occupation import Occupation
 from melotte.sky.interlopers import Environment
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Aperture = Literal["small", "medium", "large"]
 
 APERTURES: dict[str, tuple[float, float]] = {
@@ -26,14 +26,6 @@ HIGHEST_REDSHIFT = 0.6
 
 LIGHTEST_HALO = 10.0
 """log10(M200c/(Msun/h)): the central of a lighter halo is below the lowest stellar-mass limit."""
-
-
-def _as_range(value: Any) -> Any:
-    """A single number is the range of that number alone."""
-    return (value, value) if isinstance(value, int | float) else value
-
-
-Range = Annotated[tuple[float, float], BeforeValidator(_as_range)]
 
 
 class PriorSettings(Settings):

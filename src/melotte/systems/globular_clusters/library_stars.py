@@ -89,13 +89,6 @@ class LibraryStars:
         found = torch.searchsorted(self.chance.cumsum(0), uniform, right=True)
         return found.clamp(max=len(self.chance) - 1)
 
-    def stars_of(self, snapshot: Tensor) -> Tensor:
-        """Numbers of the stars of some snapshots, end to end."""
-        counts = self.count[snapshot]
-        before = counts.cumsum(0) - counts
-        shift = torch.repeat_interleave(self.first[snapshot] - before, counts)
-        return torch.arange(len(shift), device=shift.device) + shift
-
     def gathered(self, name: str, snapshot: Tensor) -> Tensor:
         """A column, or ``second``, of the stars of some snapshots, end to end."""
         column = self.second if name == "second" else self.columns[name]

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from melotte.engine.setting_values import Fraction, NotNegative, Positive, Range
 from melotte.engine.settings import Settings
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-def _as_range(value: Any) -> Any:
-    """A single number is the range of that number alone."""
-    return (value, value) if isinstance(value, int | float) else value
-
-
-Range = Annotated[tuple[float, float], BeforeValidator(_as_range)]
 
 
 class SkySettings(Settings):
@@ -60,7 +49,7 @@ class SkySettings(Settings):
     saturation_pixel: Positive = 0.25
     level_error: NotNegative = 0.002
     field_stars: Range = (0.1, 10.0)
-    field_star_share: Share = 0.7
+    field_star_share: Fraction = 0.7
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -128,8 +117,8 @@ class DarkMassSettings(Settings):
         all of them at 0 would have no density.
     """
 
-    share: Share = 0.0
-    central_share: Share = 0.5
+    share: Fraction = 0.0
+    central_share: Fraction = 0.5
     central_fraction: Range = (0.003, 0.1)
     diffuse_fraction: Range = (0.05, 0.5)
     diffuse_scale: Range = (0.5, 5.0)

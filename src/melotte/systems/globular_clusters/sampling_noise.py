@@ -164,14 +164,15 @@ def _drawing(
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """A smoothed map of mass (n, size, size), and mass, light and light without giants (n, 3)."""
-    chosen = stars.stars_of(snapshot)
+    radius, own_mass, magnitude = (
+        stars.gathered(name, snapshot).float() for name in ("radius", "mass", "magnitude_v")
+    )
     device = generator.device
-    direction = torch.randn(len(chosen), 3, generator=generator, device=device)
+    direction = torch.randn(len(radius), 3, generator=generator, device=device)
     direction = direction / direction.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    position = stars.columns["radius"][chosen].float()[:, None] * direction[:, :2]
-    times = torch.poisson(torch.ones(len(chosen), device=device), generator=generator)
-    mass = times * stars.columns["mass"][chosen].float()
-    magnitude = stars.columns["magnitude_v"][chosen].float()
+    position = radius[:, None] * direction[:, :2]
+    times = torch.poisson(torch.ones(len(radius), device=device), generator=generator)
+    mass = times * own_mass
     light = times * 10 ** (-0.4 * (magnitude - SOLAR_MAGNITUDE_V))
     columns = torch.stack([mass, light, torch.where(magnitude > GIANT, light, 0.0)], 1)
     projected = ProjectedStars(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from melotte.engine.random import keyed_generator
+from melotte.engine.setting_values import Range
 from melotte.io.star_snapshots import SOLAR_MAGNITUDE_V
 from melotte.ragged import Ragged
 from melotte.sky.apparent_field_stars import ApparentFieldStars
@@ -20,7 +21,6 @@ from melotte.systems.areas import Area
 from melotte.systems.globular_clusters.dark_mass import DarkMass
 from melotte.systems.globular_clusters.library_stars import LibraryStars
 from melotte.systems.globular_clusters.lookalikes import Lookalikes
-from melotte.systems.globular_clusters.mock_settings import Range
 from melotte.systems.globular_clusters.settings import BIN_PIXELS, DataSettings
 from melotte.systems.globular_clusters.star_views import star_views
 from melotte.telescope.cluster_maps import (
@@ -134,10 +134,10 @@ class SceneSimulator:
 
     def _draw(self, n: int, generator: torch.Generator) -> GlobularScenes:
         snapshot = self.stars.choose(n, generator)
-        dark = self._dark_mass(snapshot, generator)
+        truth = {name: one[snapshot] for name, one in self.stars.truth.items()}
+        dark = self._dark_mass(truth, generator)
         alike = Lookalikes.draw(self.data, self.area, n, generator)
         views = star_views(self.data, self.stars, snapshot, dark, generator, alike)
-        truth = {name: one[snapshot] for name, one in self.stars.truth.items()}
         if alike is not None:
             truth = _truth_of(truth, alike, views.everything)
             dark = None if dark is None else alike.of_dark_mass(dark)
@@ -165,13 +165,14 @@ class SceneSimulator:
             extinction_v,
         )
 
-    def _dark_mass(self, snapshot: Tensor, generator: torch.Generator) -> DarkMass | None:
+    def _dark_mass(
+        self, truth: Mapping[str, Tensor], generator: torch.Generator
+    ) -> DarkMass | None:
         """Dark mass of each cluster, where the settings ask for any."""
         if self.data.dark_mass.share == 0:
             return None
-        sizes = self.stars.truth["half_mass_radius"][snapshot]
-        masses = 10 ** self.stars.truth["log_total_mass"][snapshot]
-        return DarkMass.draw(self.data.dark_mass, masses, sizes, generator)
+        masses = 10 ** truth["log_total_mass"]
+        return DarkMass.draw(self.data.dark_mass, masses, truth["half_mass_radius"], generator)
 
     def _with_dark_mass(self, mass: Tensor, dark: DarkMass | None, pointing: Pointing) -> Tensor:
         """Maps of mass with that of the dark mass."""

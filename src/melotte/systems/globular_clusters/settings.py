@@ -7,15 +7,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from melotte.engine.setting_values import Fraction, NotNegative, Positive, Range
 from melotte.engine.settings import Settings
 from melotte.parameters import Parameter
 from melotte.systems.globular_clusters.mock_settings import (
     DarkMassSettings,
     ExtinctionSettings,
-    NotNegative,
-    Positive,
-    Range,
-    Share,
     SkySettings,
 )
 
@@ -146,8 +143,8 @@ class DataSettings(Settings):
     test_psf_fwhms: tuple[Positive, ...] | None = None
     extinction: ExtinctionSettings = ExtinctionSettings()
     dark_mass: DarkMassSettings = DarkMassSettings()
-    run_power: Share = 0.5
-    age_flattening: Share = 0.0
+    run_power: Fraction = 0.5
+    age_flattening: Fraction = 0.0
     offset: NotNegative = 5.0
     orientation: Literal["random", "quarter_turns"] = "random"
     noise: Literal["survey", "none"] = "survey"
@@ -156,7 +153,7 @@ class DataSettings(Settings):
     mass_smoothing: NotNegative = 4.0
     mass_floor: Positive = 1e-3
     missing_band_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    dispersion_share: Share = 0.0
+    dispersion_share: Fraction = 0.0
     label_spread: NotNegative = 1.0
     size_spread: NotNegative = 0.0
     least_kept: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -6,12 +6,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from melotte.engine.setting_values import Fraction, NotNegative
 from melotte.engine.settings import Settings
 from melotte.parameters import Parameter
 
 Interval = tuple[float, float]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 Scales = tuple[NotNegative, NotNegative, NotNegative, NotNegative]
