@@ -154,7 +154,7 @@ def write_maps(result: InferenceResult, path: str | Path) -> Path:
     for key, value, comment in _provenance(result):
         primary.header[key] = (value, comment)
     file = fits.HDUList([primary])
-    coordinates = result.header.get("wcs", {})
+    coordinates, known = result.header.get("wcs", {}), result.header.get("known", {})
     for row, layers in enumerate(result.maps):
         world = _world(coordinates.get(result.ids[row], ""))
         for layer in layers:
@@ -170,6 +170,8 @@ def write_maps(result: InferenceResult, path: str | Path) -> Path:
             flags = int(result.flags[row])
             hdu.header["FLAGS"] = (flags, _card(" ".join(decode_flags(flags)), 40))
             hdu.header.add_comment(_ascii(layer.description))
+            if result.ids[row] in known:
+                hdu.header["KNOWN"] = _known_card(known[result.ids[row]])
             reason = result.reasons.get(result.ids[row], "")
             if reason:
                 hdu.header.add_comment(_ascii(reason))
@@ -198,8 +200,13 @@ def _provenance(result: InferenceResult) -> list[tuple[str, Any, str]]:
     ]
     given = known.get("known")
     if given:
-        cards.append(("KNOWN", _card(json.dumps(plain_json(given, "known"))), "values given"))
+        cards.append(("KNOWN", _known_card(given), ""))
     return cards
+
+
+def _known_card(values: Mapping[str, float]) -> str:
+    """Values that were given, as JSON; FITS continues what one card does not hold."""
+    return _ascii(json.dumps(plain_json(values, "known")))
 
 
 def _world(cards: str) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from melotte.engine.domain import DomainReference
 from melotte.engine.known_values import leading_values
@@ -22,6 +23,7 @@ from melotte.engine.result_maps import MapLayer, object_maps
 from melotte.engine.results import LEVELS, InferenceResult, ResultColumn
 from melotte.engine.reweighting import FEW_SAMPLES, PriorReweighting, Reweighted
 from melotte.engine.served_ranges import flag_unserved
+from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.networks.conditioned import GivenPosterior
 from melotte.networks.posteriors import UnitPosterior
@@ -67,7 +69,8 @@ class RowMaker:
     prior : PriorReweighting, optional
         Priors in place of the training's.
     known : mapping of str to float, optional
-        Values of the first parameters, where they are known.
+        Values of the first parameters, where they are known. An observation's header may have
+        ``known``, by id, with further ones or others.
     maps : bool
         Keep the maps of every object.
     """
@@ -85,13 +88,17 @@ class RowMaker:
         self.n_samples = n_samples
         self.seed = seed
         self.prior = prior
-        self.leading = leading_values(model, known or {})
+        self.known = dict(known or {})
+        # A fault of what holds for all objects is raised before the first of them.
+        leading_values(model, self.known)
         self.maps = maps
         self.domain = DomainReference.from_tensors(model.reference) if model.reference else None
         self.described: dict[str, tuple[str, str]] = {}
 
     def rows(self, observation: Observation) -> list[ResultRow]:
         """Rows of a chunk; where the chunk fails as a whole, of each object alone."""
+        if len(observation) > 1 and observation.header.get("known"):
+            return self._apart(observation, 1)
         try:
             return self._measured(observation)
         except _ROW_FAULTS as error:
@@ -101,16 +108,20 @@ class RowMaker:
                     flags |= int(observation.flags[0])
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 return [ResultRow(observation.ids[0], flags, reason=reason)]
-        half = len(observation) // 2
-        parts = torch.arange(len(observation)).split([half, len(observation) - half])
+        return self._apart(observation, (len(observation) + 1) // 2)
+
+    def _apart(self, observation: Observation, size: int) -> list[ResultRow]:
+        """Rows of parts of a chunk."""
+        parts = torch.arange(len(observation)).split(size)
         return [row for part in parts for row in self.rows(observation.select(part))]
 
     def _measured(self, observation: Observation) -> list[ResultRow]:
         model, ids = self.model, observation.ids
         outputs = run_network(model, observation)
-        n_known = 0 if self.leading is None else len(self.leading)
-        if self.leading is not None:
-            outputs = {**outputs, "posterior": GivenPosterior(outputs["posterior"], self.leading)}
+        leading = self._leading(observation)
+        n_known = 0 if leading is None else len(leading)
+        if leading is not None:
+            outputs = {**outputs, "posterior": GivenPosterior(outputs["posterior"], leading)}
         reweighted = self._reweighted(observation, outputs)
         if reweighted is None:
             n_drawn = max(self.n_samples, LEAST_SAMPLES)
@@ -174,6 +185,13 @@ class RowMaker:
                 )
                 rows.append(ResultRow(name, failed, columns=own, reason=reason))
         return rows
+
+    def _leading(self, observation: Observation) -> Tensor | None:
+        """Known values in the unit cube: those of all objects, and those of this one."""
+        own = observation.header.get("known", {}).get(observation.ids[0], {})
+        if own and self.prior is not None:
+            raise MelotteValueError("a prior and known values do not go together")
+        return leading_values(self.model, self.known | own)
 
     def _reweighted(
         self, observation: Observation, outputs: Mapping[str, Any]

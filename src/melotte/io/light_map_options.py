@@ -36,6 +36,9 @@ _SHARED = (
 _NUMBERS = ("sky", "noise", "saturation")
 _SINGLE = ("ra", "dec", "x", "y", "psf_fwhm", "extinction_v", "extinction_error")
 _POSITIVE = ("psf_fwhm", "extinction_error")
+FILE_OPTIONS = ("mask", "dispersion")
+"""Options that name a file."""
+
 _TOKENS = re.compile(r"[^A-Za-z0-9]+")
 _SURVEYS = re.compile(
     r"^(JOHNSON|BESSELL?|COUSINS|HARRIS|PS1?|PAN|STARRS1?|PANSTARRS1?|KPNO|CTIO|ESO|FILTER|BAND|"
@@ -72,6 +75,8 @@ class LightMapOptions:
         Side of the map to cut, in the model's pixels; 0 for the model's own.
     mask : str
         FITS image on the same grid; pixels that are not 0 are not used.
+    dispersion : str
+        FITS file with velocity dispersions; see :mod:`melotte.io.dispersion_files`.
     extinction_v, extinction_error : float, mag
         A_V in front of the cluster and its standard deviation; NaN where not given.
     """
@@ -88,6 +93,7 @@ class LightMapOptions:
     y: float = math.nan
     size: int = 0
     mask: str = ""
+    dispersion: str = ""
     extinction_v: float = math.nan
     extinction_error: float = math.nan
 
@@ -119,7 +125,7 @@ class LightMapOptions:
                 values[name] = _size(value)
             elif name == "zero_point_system":
                 values[name] = _system(value, name)
-            elif name == "mask":
+            elif name in FILE_OPTIONS:
                 values[name] = str(value)
         chosen = cls(ImageOptions.parse(image), **values)
         chosen._check_position()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,21 @@ from numpy.typing import NDArray
 
 from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
 from melotte.flags import Flag
+from melotte.io.dispersion_files import DispersionImage, read_dispersions
 from melotte.io.image_files import image_format, is_image, open_fits, pixels, reading_fits
 from melotte.io.image_mosaics import CORNERS, tangent_plane, to_sky
 from melotte.io.image_stacks import Images, RejectedImage, common_scale
-from melotte.io.light_map_options import MAP_BANDS, OPTION_NAMES, LightMapOptions
-from melotte.io.light_planes import LightPlane, light_planes
+from melotte.io.light_map_options import FILE_OPTIONS, MAP_BANDS, OPTION_NAMES, LightMapOptions
+from melotte.io.light_planes import LightPlane, light_planes, plane_bands
 from melotte.io.reprojection import reprojected, same_grid
 from melotte.io.table_files import listed, shortened
 from melotte.io.tables import read_table
 
 TABLE_FILES = ("file", *MAP_BANDS)
 """Columns of a table of images that name files: of all bands, or of one band each."""
+
+KNOWN = "known_"
+"""Begins the names of columns of a table that hold known values of parameters."""
 
 _WIDTHS = ("PSF_FWHM", "PSFFWHM")
 
@@ -57,6 +61,9 @@ class LightImages:
         Names of the files, one a band.
     listed : bool
         In a table, of which a cluster that cannot be measured costs a row.
+    dispersions : DispersionImage, optional
+    known : mapping of str to float
+        What a table's columns ``known_NAME`` say of it.
     """
 
     id: str
@@ -71,6 +78,8 @@ class LightImages:
     options: LightMapOptions
     sources: tuple[str, ...]
     listed: bool = False
+    dispersions: DispersionImage | None = None
+    known: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_light_maps(
@@ -84,8 +93,9 @@ def read_light_maps(
     ----------
     sources : sequence of paths
         FITS images, or tables that list them: columns ``file``, or ``V``, ``B``, ``g`` and ``r``;
-        ``id``; and any option of :class:`LightMapOptions` that differs between clusters. Paths in
-        a table start at its folder.
+        ``id``; any option of :class:`LightMapOptions` that differs between clusters; and
+        ``known_NAME`` with known values of a model's first parameters. Paths in a table start at
+        its folder.
     options : mapping, optional
         See :class:`LightMapOptions`.
 
@@ -111,11 +121,11 @@ def read_light_maps(
     images = [one for one in files if _holds_image(one)]
     taken: set[str] = set()
     if images:
-        planes = {one: light_planes(one, chosen, files=images) for one in images}
-        groups = _objects(planes)
-        names = _own_names([_stem(group[0].path) for group in groups], taken)
+        groups = _objects({one: plane_bands(one, chosen, images) for one in images})
+        names = _own_names([_stem(group[0]) for group in groups], taken)
         for group, name in zip(groups, names, strict=True):
-            yield _joined(group, name, chosen)
+            planes = [plane for one in group for plane in light_planes(one, chosen, images)]
+            yield _joined(planes, name, chosen)
     for one in files:
         if one not in images:
             yield from _from_table(one, given, taken)
@@ -171,19 +181,17 @@ def cut_coordinates(
     return plane.to_header_string(), float(centre.ra.deg), float(centre.dec.deg)
 
 
-def _objects(planes: Mapping[Path, list[LightPlane]]) -> list[list[LightPlane]]:
-    """Planes of each cluster: of all files together, or of each file."""
-    every = [one for ones in planes.values() for one in ones]
-    bands = [one.band for one in every]
-    if len(set(bands)) == len(bands):
-        return [every]
-    mixed = len({tuple(one.band for one in ones) for ones in planes.values()}) > 1
-    if mixed:
+def _objects(bands: Mapping[Path, list[str]]) -> list[list[Path]]:
+    """Files of each cluster, by their bands: all of them together, or each file."""
+    every = [band for ones in bands.values() for band in ones]
+    if len(set(every)) == len(every):
+        return [list(bands)]
+    if len({tuple(ones) for ones in bands.values()}) > 1:
         raise MelotteValueError(
-            f"{listed([str(path) for path in planes], most=3)}: several clusters in different "
-            f"bands ({', '.join(bands)}); list them in a table with columns id, V and B"
+            f"{listed([str(path) for path in bands], most=3)}: several clusters in different "
+            f"bands ({', '.join(every)}); list them in a table with columns id, V and B"
         )
-    return list(planes.values())
+    return [[one] for one in bands]
 
 
 def _own_names(names: Sequence[str], taken: set[str]) -> Sequence[str]:
@@ -198,9 +206,12 @@ def _own_names(names: Sequence[str], taken: set[str]) -> Sequence[str]:
 
 
 def _joined(
-    planes: Sequence[LightPlane], name: str, options: LightMapOptions, listed_in_table: bool = False
+    planes: Sequence[LightPlane],
+    name: str,
+    options: LightMapOptions,
+    known: Mapping[str, float] | None = None,
 ) -> LightImages:
-    """A cluster's bands on the grid of the first one."""
+    """A cluster's bands on the grid of the first one; ``known`` of one that a table lists."""
     by_band = {one.band: one for one in planes}
     where = listed([str(one.path) for one in planes], most=3)
     if "V" in by_band:
@@ -253,7 +264,9 @@ def _joined(
         wcs=first.wcs,
         options=options,
         sources=tuple(one.path.name for one in used),
-        listed=listed_in_table,
+        listed=known is not None,
+        dispersions=read_dispersions(options.dispersion) if options.dispersion else None,
+        known=known or {},
     )
 
 
@@ -317,6 +330,9 @@ def _from_table(
     options = [name for name in names if name in OPTION_NAMES]
     for row in rows:
         own = {name: _cell(table.columns[name][row]) for name in options}
+        for name in FILE_OPTIONS:
+            if own.get(name) is not None:
+                own[name] = str(path.parent / str(own[name]).strip())
         named = {name: _cell(table.columns[name][row]) for name in files}
         listed_files = {band: str(one).strip() for band, one in named.items() if one is not None}
         try:
@@ -332,9 +348,21 @@ def _from_table(
                     path.parent / one, parsed, band="" if band == "file" else band
                 )
             ]
-            yield _joined(planes, ids[row], parsed, listed_in_table=True)
+            known = {
+                name.removeprefix(KNOWN): _known(name, table.columns[name][row])
+                for name in names
+                if name.startswith(KNOWN) and _cell(table.columns[name][row]) is not None
+            }
+            yield _joined(planes, ids[row], parsed, known)
         except MelotteError as error:
             yield RejectedImage(ids[row], str(error), int(Flag.FAILED))
+
+
+def _known(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise MelotteValueError(f"{name} {shortened(str(value))!r} is not a number") from None
 
 
 def _cell(value: Any) -> Any:

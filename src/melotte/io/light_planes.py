@@ -87,47 +87,75 @@ def light_planes(
         Of the file, where a table says it.
     """
     with open_fits(path) as opened, reading_fits(path):
-        if options.image.hdu:
-            science = [chosen_hdu(opened, options.image.hdu, path)]
-        else:
-            science = [one for one in opened if is_image(one) and one.name not in NOT_SCIENCE]
-        if not science or not is_image(science[0]):
-            raise MelotteFileError(f"{path} holds no image")
-        named = [one for one in science if header_map_band(one.header)]
-        chosen = named if len(named) > 1 else science[:1]
-        shape = chosen[0].shape
-        cube = len(chosen) == 1 and len(shape) == 3 and shape[0] > 1
-        if len(shape) > 3 or (len(shape) == 3 and len(chosen) > 1 and shape[0] > 1):
-            raise MelotteValueError(
-                f"{path} holds an array of {len(shape)} axes; rows and columns, or bands, rows and "
-                "columns are needed"
-            )
-        n = shape[0] if cube else len(chosen)
-        # Options list one value a band: of this file, or of all files.
-        several = len(files) > 1 and n == 1
-        place, total = (files.index(path), len(files)) if several else (0, n)
-        planes = []
-        for number in range(n):
-            hdu = chosen[0 if cube else number]
-            part = (number,) if cube else ((0,) if len(hdu.shape) == 3 else ())
-            planes.append(
-                _plane(path, opened, hdu, part, options, place + number, total, band, cube)
-            )
-        return planes
+        return [_plane(path, opened, one) for one in _headers(path, opened, options, files, band)]
 
 
-def _plane(
+def plane_bands(path: Path, options: LightMapOptions, files: Sequence[Path] = ()) -> list[str]:
+    """Bands of a file's images, without reading their pixels; parameters as of light_planes."""
+    with open_fits(path) as opened, reading_fits(path):
+        return [one.band for one in _headers(path, opened, options, files)]
+
+
+@dataclass(frozen=True)
+class _PlaneHeader:
+    """Where a band's image is in a file, and what is said of it."""
+
+    hdu: Any
+    part: tuple[int, ...]
+    band: str
+    header: BandHeader
+    stated: Mapping[str, Any]
+
+
+def _headers(
+    path: Path, opened: Any, options: LightMapOptions, files: Sequence[Path], band: str = ""
+) -> list[_PlaneHeader]:
+    """Every band of a file."""
+    if options.image.hdu:
+        science = [chosen_hdu(opened, options.image.hdu, path)]
+    else:
+        science = [one for one in opened if is_image(one) and one.name not in NOT_SCIENCE]
+    if not science or not is_image(science[0]):
+        raise MelotteFileError(f"{path} holds no image")
+    named = [one for one in science if header_map_band(one.header)]
+    chosen = named if len(named) > 1 else science[:1]
+    shape = chosen[0].shape
+    cube = len(chosen) == 1 and len(shape) == 3 and shape[0] > 1
+    if len(shape) > 3 or (len(shape) == 3 and len(chosen) > 1 and shape[0] > 1):
+        raise MelotteValueError(
+            f"{path} holds an array of {len(shape)} axes; rows and columns, or bands, rows and "
+            "columns are needed"
+        )
+    n = shape[0] if cube else len(chosen)
+    # Options list one value a band: of this file, or of all files.
+    several = len(files) > 1 and n == 1
+    place, total = (files.index(path), len(files)) if several else (0, n)
+    found = []
+    for number in range(n):
+        hdu = chosen[0 if cube else number]
+        part = (number,) if cube else ((0,) if len(hdu.shape) == 3 else ())
+        stated = merged_header(opened, hdu)
+        found.append(
+            _PlaneHeader(
+                hdu,
+                part,
+                *_band_and_header(path, stated, options, place + number, total, band, cube),
+                stated,
+            )
+        )
+    return found
+
+
+def _band_and_header(
     path: Path,
-    opened: Any,
-    hdu: Any,
-    part: tuple[int, ...],
+    stated: Mapping[str, Any],
     options: LightMapOptions,
     place: int,
     n: int,
     named: str,
     cube: bool,
-) -> LightPlane:
-    stated = merged_header(opened, hdu)
+) -> tuple[str, BandHeader]:
+    """Band ``place`` of ``n``, named by a table, an option or the header, and its zero point."""
     if cube:
         numbered = f"BAND{place + 1}", f"FILTER{place + 1}"
         own = next((stated[key] for key in numbered if key in stated), "")
@@ -148,18 +176,22 @@ def _plane(
             f"{path}: {said}; give bands=..., of {', '.join(MAP_BANDS)} (V and B are Johnson's, g "
             "and r Pan-STARRS's)"
         )
-    header = with_zero_point(replace(header, band=band), stated, band, options, place)
-    everything = (*(slice(one, one + 1) for one in part), slice(None), slice(None))
-    values = pixels(hdu, everything, path).reshape(hdu.shape[-2:])
-    if hdu.header.get("BITPIX", 0) < 0:
+    return band, with_zero_point(replace(header, band=band), stated, band, options, place)
+
+
+def _plane(path: Path, opened: Any, one: _PlaneHeader) -> LightPlane:
+    """A band's image, linear, with its place on the sky."""
+    everything = (*(slice(row, row + 1) for row in one.part), slice(None), slice(None))
+    values = pixels(one.hdu, everything, path).reshape(one.hdu.shape[-2:])
+    if one.hdu.header.get("BITPIX", 0) < 0:
         blank = values == 0
         if blank.mean() > BLANK_SHARE:
             values[blank] = np.nan
     values[~np.isfinite(values)] = np.nan
-    values, header = _linear(values, header, stated)
-    factor = _factor(header, band, f"{path}, {band}")
-    wcs = celestial(hdu, opened, path, needed=False)
-    return LightPlane(path, band, values, factor, header, stated, wcs)
+    values, header = _linear(values, one.header, one.stated)
+    factor = _factor(header, one.band, f"{path}, {one.band}")
+    wcs = celestial(one.hdu, opened, path, needed=False)
+    return LightPlane(path, one.band, values, factor, header, one.stated, wcs)
 
 
 def _listed_band(stated: Mapping[str, Any], place: int) -> str:

@@ -20,8 +20,9 @@ from melotte.io.image_stacks import SAME_SCALE, RejectedImage
 from melotte.io.light_maps import LightImages, cut_coordinates, read_light_maps
 from melotte.io.reprojection import resampled
 from melotte.systems.base import Observation, RowError
+from melotte.systems.globular_clusters.known_dispersions import known_dispersions
 from melotte.systems.globular_clusters.known_extinction import dust_removal, known_extinction
-from melotte.systems.globular_clusters.settings import BIN_PIXELS, DataSettings
+from melotte.systems.globular_clusters.settings import DataSettings
 from melotte.telescope.map_measurements import (
     centre_of_light,
     filled,
@@ -93,8 +94,8 @@ def observations(
     Observation or RowError
         See :func:`melotte.systems.globular_clusters.observing.observe` for the fields. Flagged
         BAD_PIXELS where pixels are unknown, OUT_OF_RANGE where pixels, seeing or extinction were
-        not trained on. The header's ``light_maps`` says by id how the map was made, and ``wcs``
-        where it lies.
+        not trained on. The header's ``light_maps`` says by id how the map was made, ``wcs`` where
+        it lies, and ``known`` what a table knows of it.
 
     Raises
     ------
@@ -162,9 +163,10 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
     dust, too_much = known_extinction(images, data)
     fields |= dust
     outside = (*outside_of_training(cut, data), *too_much)
-    if data.dispersion_share > 0:
-        bins = torch.full((1, rows // BIN_PIXELS, columns // BIN_PIXELS), torch.nan)
-        fields |= {"dispersion": bins, "dispersion_error": bins.clone()}
+    try:
+        fields |= known_dispersions(images, data, cut.flux[0], cut.corner, cut.step)
+    except MelotteValueError as error:
+        raise MelotteValueError(f"{images.id}: {error}") from error
     flags = int(Flag.BAD_PIXELS) * unknown | int(Flag.OUT_OF_RANGE) * bool(outside)
     notes: dict[str, Any] = cut.notes | {
         "bands": ",".join(images.bands),
@@ -174,6 +176,9 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
         "x": cut.centre[0],
         "y": cut.centre[1],
     }
+    if images.dispersions is not None:
+        seen = torch.isfinite(fields["dispersion"])
+        notes["dispersions"] = f"in {int(seen.sum())} of {seen.numel()} bins"
     if outside:
         notes["outside_training"] = ", ".join(outside)
     header: dict[str, Any] = {"light_maps": {images.id: notes}}
@@ -183,6 +188,8 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
             f"an extinction of A_V = {images.options.extinction_v:g} mag was taken off the light, "
             "for the model knows no dust"
         )
+    if images.known:
+        header["known"] = {images.id: dict(images.known)}
     if remarks:
         header["remarks"] = {images.id: remarks}
     place = cut_coordinates(images, cut.corner, cut.step, rows)

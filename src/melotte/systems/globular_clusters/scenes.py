@@ -282,9 +282,10 @@ class SceneSimulator:
 
 
 def extinction_law(data: DataSettings) -> list[float]:
-    """A / A_V in each band, at its effective wavelength."""
-    waves = [WAVELENGTHS[band] for band in data.bands]
-    return LAWS[data.extinction.law](waves).tolist()
+    """A / A_V in each band, at its effective wavelength; 1 in V."""
+    waves = [WAVELENGTHS[band] for band in (*data.bands, "V")]
+    *law, in_v = LAWS[data.extinction.law](waves).tolist()
+    return [one / in_v for one in law]
 
 
 def _truth_of(
