@@ -23,11 +23,12 @@ def check_file(
     Parameters
     ----------
     path : Path
-        ``.safetensors`` is a model; FITS, HDF5 and npy files with images are cutouts or mosaics;
-        other HDF5 a bank, anything else a table of members.
+        ``.safetensors`` is a model; FITS, HDF5 and npy files with images are cutouts, mosaics or
+        images of globular clusters; other HDF5 a bank, anything else a table: of members, or of
+        images where ``system`` says so.
     system, column, group_by, clusters
-        Of tables; see :func:`melotte.report.table_checks.check_table`. For images, ``system`` is
-        the preset that is to read them.
+        Of tables; see :func:`melotte.report.table_checks.check_table`. For images and tables of
+        them, ``system`` is the preset that is to read them.
     options : mapping, optional
         Of images; see :func:`melotte.report.image_checks.check_images`.
 
@@ -47,16 +48,22 @@ def check_file(
         start = stream.read(8)
     if path.suffix == ".safetensors":
         return _check_model(path)
-    from melotte.report.image_checks import check_images, holds_images
+    from melotte.report.image_checks import check_images, holds_images, table_reader
 
+    of_members = {"--column": column, "--group-by": group_by, "--clusters": clusters}
     if holds_images(path):
-        _refuse("images", {"--column": column, "--group-by": group_by, "--clusters": clusters})
+        _refuse("images", of_members)
         return check_images(path, system=system, options=options)
     if start == b"\x89HDF\r\n\x1a\n":
         return _check_bank(path)
-    _refuse("tables", {"--option": options})
-    from melotte.report.table_checks import check_table
+    from melotte.report.light_map_checks import check_light_maps
+    from melotte.report.table_checks import SYSTEMS, check_table
 
+    if system is not None and system not in SYSTEMS:
+        reader = table_reader(system)
+        _refuse("tables of images", of_members)
+        return check_light_maps(path, system, reader.data, options or {})
+    _refuse("tables of members", {"--option": options})
     return check_table(path, system=system, column=column, group_by=group_by, clusters=clusters)
 
 

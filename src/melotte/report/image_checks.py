@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from melotte.errors import MelotteError, MelotteValueError
+from melotte.errors import MelotteError, MelotteValueError, did_you_mean
 from melotte.flags import Flag
 from melotte.io.image_files import image_format, is_image, merged_header, open_fits, pixels
 from melotte.io.image_headers import BandHeader, filter_of, match_bands, read_band_header
 from melotte.io.image_stacks import ImageOptions
+from melotte.io.light_map_options import OPTION_NAMES
 from melotte.io.reprojection import celestial, first_image
+from melotte.report.light_map_checks import check_light_maps, first_lines, light_map_bands
+from melotte.report.table_checks import SYSTEMS
 from melotte.systems.base import Observation
 from melotte.systems.cluster_images.system import ImageSystem
+from melotte.systems.globular_clusters.system import ClusterMapSystem
 
 PRESETS = ("m83", "m31")
 """Presets that images are tried with, where none is named."""
-SHOWN = 3
-"""Rejected images that are named."""
+MAPS = "globular"
+"""Preset that is named for images in bands of maps of light."""
 
 
 def holds_images(path: Path) -> bool:
@@ -57,9 +62,10 @@ def check_images(
     Parameters
     ----------
     path : Path
-        Cutouts, or a mosaic of one band.
+        Cutouts, a mosaic of one band, or images of a globular cluster.
     system : str, optional
-        Preset that is to read them, such as ``"m83"``; told by the bands by default.
+        Preset that is to read them, such as ``"m83"`` or ``"globular"``; told by the bands by
+        default.
     options : mapping, optional
         Of the reader, such as ``{"bands": "F336W,F438W,F814W"}``.
 
@@ -74,6 +80,15 @@ def check_images(
         What is wrong, in one line.
     """
     given = dict(options or {})
+    reader = None if system is None else _reader(system)
+    if system is not None and isinstance(reader, ClusterMapSystem):
+        return check_light_maps(path, system, reader.data, given)
+    shared = {one.name for one in fields(ImageOptions)}
+    of_maps = [name for name in given if name in OPTION_NAMES and name not in shared]
+    if system is None and of_maps:
+        raise MelotteValueError(
+            f"{of_maps[0]!r} is an option of images of globular clusters; say --system {MAPS}"
+        )
     header = _mosaic_header(path, given)
     if header is not None:
         return _mosaic_described(path, header, given)
@@ -85,8 +100,35 @@ def check_images(
             refused.append((name, error))
     if len(refused) == 1:
         raise refused[0][1]
+    bands = light_map_bands(path, given)
+    if bands:
+        return f"{path}: images in {', '.join(bands)}; {_map_reader(bands)}"
     reasons = "; ".join(f"{name}: {_without(str(error), path)}" for name, error in refused)
     raise MelotteValueError(f"{path}: no model reads these images; {reasons}")
+
+
+def table_reader(preset: str) -> ClusterMapSystem:
+    """The system that reads tables of images of globular clusters.
+
+    Parameters
+    ----------
+    preset : str
+        As ``--system`` names it.
+
+    Raises
+    ------
+    MelotteValueError
+        When it reads no such tables.
+    """
+    system = _known_reader(preset)
+    if isinstance(system, ClusterMapSystem):
+        return system
+    _, maps = _reading_presets()
+    raise MelotteValueError(
+        f"--system {preset!r} is not one of {', '.join(SYSTEMS)}, of tables of stars and of "
+        f"galaxies, nor of {', '.join(maps)}, of tables of images"
+        f"{did_you_mean(preset, (*SYSTEMS, *maps))}"
+    )
 
 
 def _cutouts_described(path: Path, preset: str, options: Mapping[str, Any]) -> str:
@@ -118,22 +160,49 @@ def _cutouts_described(path: Path, preset: str, options: Mapping[str, Any]) -> s
     if flags & int(Flag.OUT_OF_RANGE):
         what = ", ".join(about["outside"])
         lines.append(f"  {what}: outside what {preset} was trained on (flag OUT_OF_RANGE)")
-    lines += [f"  {one}" for one in lost[:SHOWN]]
-    if len(lost) > SHOWN:
-        lines.append(f"  and {len(lost) - SHOWN} more that cannot be used")
-    return "\n".join(lines)
+    return "\n".join([*lines, *first_lines(lost, "that cannot be used")])
 
 
 def _image_system(preset: str) -> ImageSystem:
-    from melotte.systems.registry import build_system, load_preset
-
-    system = build_system(load_preset(preset))
+    system = _reader(preset)
     if not isinstance(system, ImageSystem):
+        raise MelotteValueError(f"--system {preset!r} reads images of globular clusters")
+    return system
+
+
+def _reader(preset: str) -> ImageSystem | ClusterMapSystem:
+    """The system of a preset that reads images."""
+    system = _known_reader(preset)
+    if system is None:
+        images, maps = _reading_presets()
         raise MelotteValueError(
-            f"--system {preset!r} does not read images of clusters; such as "
-            f"{' and '.join(PRESETS)} do"
+            f"--system {preset!r} does not read images"
+            f"{did_you_mean(preset, (*images, *maps))}; {', '.join(images)} read those of clusters "
+            f"in other galaxies, {', '.join(maps)} those of globular clusters"
         )
     return system
+
+
+def _known_reader(preset: str) -> ImageSystem | ClusterMapSystem | None:
+    """The system of a preset that reads images; None for another preset, or none."""
+    from melotte.systems.registry import build_system, load_preset, preset_names
+
+    if preset not in preset_names() and not preset.endswith((".yaml", ".yml")):
+        return None
+    system = build_system(load_preset(preset))
+    return system if isinstance(system, ImageSystem | ClusterMapSystem) else None
+
+
+def _reading_presets() -> tuple[list[str], list[str]]:
+    """Names of presets that read images of clusters, and of globular clusters."""
+    from melotte.systems.registry import preset_names
+
+    systems = {name: _known_reader(name) for name in preset_names()}
+    images, maps = (
+        [name for name, one in systems.items() if isinstance(one, kind)]
+        for kind in (ImageSystem, ClusterMapSystem)
+    )
+    return images, maps
 
 
 def _mosaic_header(path: Path, options: Mapping[str, Any]) -> BandHeader | None:
@@ -162,8 +231,9 @@ def _mosaic_described(path: Path, header: BandHeader, options: Mapping[str, Any]
             unknown += int((~np.isfinite(part)).sum())
             blank += int((part == 0).sum())
     total = n_rows * n_columns
+    bands = light_map_bands(path, options)
     stated = [
-        header.band or "band not stated",
+        ", ".join(bands) or header.band or "band not stated",
         f"{header.pixel_scale:.4g} arcsec/px" if header.pixel_scale > 0 else "scale not stated",
         f"unit {header.unit}" if header.unit else "unit not stated",
         f"exposure {header.exposure:.0f} s" if header.exposure > 0 else "exposure not stated",
@@ -174,8 +244,19 @@ def _mosaic_described(path: Path, header: BandHeader, options: Mapping[str, Any]
     line = f"{path}: mosaic of {n_columns}x{n_rows} px: {', '.join(stated)}"
     if readers:
         return f"{line}; one band of {' and of '.join(readers)} (infer --mosaic, --positions)"
+    if bands:
+        return f"{line}; {_map_reader(bands)}"
     unread = "a band that no shipped preset reads"
     return f"{line}; {unread if header.band else 'name the band with --option bands=F336W'}"
+
+
+def _map_reader(bands: Sequence[str]) -> str:
+    """What reads images in bands of maps of light."""
+    if "V" in bands or {"g", "r"} <= set(bands):
+        what = f"{MAPS} reads {'it' if len(bands) == 1 else 'them'}"
+    else:
+        what = f"{MAPS} reads V, V and B, or g and r"
+    return f"{what} (infer {MAPS}; check --system {MAPS} says more)"
 
 
 def _is_read(band: str, preset: str) -> bool:
