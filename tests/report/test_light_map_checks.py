@@ -90,6 +90,19 @@ def test_holes_and_where_seeing_comes_from_are_said(tmp_path, capsys):
     assert "some pixels unknown, filled from around" in capsys.readouterr().out
 
 
+def test_bins_with_dispersions_are_counted(tmp_path, capsys):
+    spectra = np.full((60, 64), np.nan)
+    # The map's corner is at column 7, row 9; its bins have 16 px: six of nine are covered.
+    spectra[9:41] = 4.0
+    parts = [fits.ImageHDU(spectra, name="SIGMA"), fits.ImageHDU(spectra / 9, name="SIGMA_ERR")]
+    fits.HDUList([fits.PrimaryHDU(), *parts]).writeto(tmp_path / "d.fits")
+    words = frame(tmp_path / "a.fits"), "--system", "globular"
+    assert run(*words, **GIVEN, dispersion=tmp_path / "d.fits") == 0
+    assert "  dispersions: in 6 of 9 bins\n" in capsys.readouterr().out
+    assert run(*words, **GIVEN) == 0
+    assert "dispersions:" not in capsys.readouterr().out
+
+
 def test_bands_of_one_file_each_have_their_zero_point(tmp_path, capsys):
     values = np.random.default_rng(3).normal(5, 0.5, (60, 64))
     path = tmp_path / "a.fits"
