@@ -162,12 +162,12 @@ def test_bands_tell_that_globular_reads_an_image(tmp_path, capsys):
 
 def test_a_table_is_read_row_by_row(tmp_path, capsys):
     good, coarse = frame(tmp_path / "good.fits"), frame(tmp_path / "coarse.fits", scale=1.0)
-    frame(tmp_path / "bare.fits", MAGZPT=-99).write_bytes(good.read_bytes()[:2880])
-    files = [good.name, good.name, coarse.name, "bare.fits", *(f"no{i}.fits" for i in range(4))]
+    files = [good.name, good.name, coarse.name, good.name, *(f"no{i}.fits" for i in range(4))]
     rows = {
         "id": [f"c{number}" for number in range(8)],
         "V": files,
         "B": ["", "blue.fits", *[""] * 6],
+        "x": [*[31.0] * 3, 900.0, *[31.0] * 4],
         "extinction_v": [0.1, 0.2, np.nan, *[0.1] * 5],
     }
     frame(tmp_path / "blue.fits", FILTER="B")
@@ -178,6 +178,7 @@ def test_a_table_is_read_row_by_row(tmp_path, capsys):
     assert "3 of 8 clusters can be read by globular: 2 in V, 1 in V and B; " in lines[0]
     assert "pixels of 0.25 to 1 arcsec, seeing 1 arcsec; 0 with unknown pixels" in lines[0]
     assert [line.split(":")[0] for line in lines[1:4]] == ["  c3", "  c4", "  c5"]
+    assert lines[1].startswith("  c3: the place given is at column 900.0, row 33.0, outside")
     assert "no0.fits does not exist" in lines[2]
     assert lines[4] == "  and 2 more that cannot be read"
     assert lines[5].startswith("  c2: not trained on: pixel_scale 1 arcsec")
