@@ -62,6 +62,21 @@ def test_what_is_written_is_read_to_half_precision(tmp_path):
     assert len(np.unique(read.system)) == 39
 
 
+def test_packed_columns_hold_the_same_in_less(tmp_path):
+    given = snapshot(4000, 100.0)
+    for name, packed in (("plain", False), ("packed", True)):
+        with h5py.File(tmp_path / name, "w") as file:
+            writer = RunWriter(file, "a", "test", {"metallicity": -1.0}, packed=packed)
+            writer.add(given)
+            writer.add(given)
+            writer.close({})
+    with ClusterLibrary(tmp_path / "plain") as plain, ClusterLibrary(tmp_path / "packed") as packed:
+        for one, other in zip(plain, packed, strict=True):
+            for name in ("radius", "tangential_velocity", "mass", "magnitude_v", "kind", "system"):
+                assert np.array_equal(getattr(one, name), getattr(other, name))
+    assert (tmp_path / "packed").stat().st_size < 0.9 * (tmp_path / "plain").stat().st_size
+
+
 def test_a_run_goes_on_after_what_its_checkpoint_knows(tmp_path):
     path = write(tmp_path / "one.h5", "a", times=(100.0, 200.0, 300.0))
     with h5py.File(path, "a") as file:

@@ -11,13 +11,17 @@ A star takes 13 bytes: radius, velocities, mass and magnitudes in half precision
 ``.../kind``              (n_stars,) stellar type; 16 is added to a star that shares an
                           unresolved binary with the one before it
 ========================  ==================================================================
+
+Columns may be compressed. melotte ships a small library of its own: :func:`shipped_library`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,6 +45,8 @@ COLUMNS = (
 """Kept of every star, in half precision."""
 
 SECOND_STAR = 16
+
+_PACKING = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
 
 
 @dataclass(frozen=True)
@@ -79,10 +85,21 @@ class RunWriter:
     name, family : str
     model : mapping
         JSON values.
+    packed : bool
+        Compress the columns of the stars; it pays for stars in an order of mass and type.
     """
 
-    def __init__(self, file: Any, name: str, family: str, model: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        file: Any,
+        name: str,
+        family: str,
+        model: Mapping[str, Any],
+        *,
+        packed: bool = False,
+    ) -> None:
         file.attrs["melotte_cluster_library"] = LIBRARY_VERSION
+        self._packing: dict[str, Any] = dict(_PACKING) if packed else {}
         self._group = file.require_group("runs").require_group(name)
         self._group.attrs["family"] = family
         self._group.attrs["model"] = json.dumps(dict(model))
@@ -120,8 +137,9 @@ class RunWriter:
 
     def _append(self, name: str, values: np.ndarray) -> None:
         if name not in self._group:
+            chunks = (max(len(values), 1),)
             self._group.create_dataset(
-                name, data=values, maxshape=(None,), chunks=(max(len(values), 1),)
+                name, data=values, maxshape=(None,), chunks=chunks, **self._packing
             )
             return
         dataset = self._group[name]
@@ -243,6 +261,13 @@ class ClusterLibrary:
                     json.loads(group.attrs["history"]),
                 )
             )
+
+
+@contextmanager
+def shipped_library() -> Iterator[Path]:
+    """The file of the small library that melotte ships: a few clusters of the family ``test``."""
+    with as_file(files("melotte") / "data" / "small_clusters.h5") as path:
+        yield path
 
 
 def join_libraries(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,10 +15,10 @@ from torch import Tensor
 
 from melotte.errors import MelotteValueError
 from melotte.io.star_snapshots import StarSnapshot
-from melotte.sky.cluster_libraries import ClusterLibrary, LibraryRun
+from melotte.sky.cluster_libraries import ClusterLibrary, LibraryRun, shipped_library
 from melotte.sky.dark_mass import ForceShells
 from melotte.systems.areas import AREAS, Area
-from melotte.systems.globular_clusters.settings import DataSettings
+from melotte.systems.globular_clusters.settings import SMALL_LIBRARY, DataSettings
 
 HELD_OUT_SHARE = 0.1
 """Of the training families, for each area that has no family of its own."""
@@ -123,12 +125,14 @@ def load_stars(data: DataSettings, area: Area) -> LibraryStars:
     MelotteFileError
         When a file is no library.
     MelotteValueError
-        When no library is named, or it holds no fitting snapshot for the area.
+        When no library is named, a file hides behind the word ``small``, or the library holds no
+        fitting snapshot for the area.
     """
     if not data.library:
         raise MelotteValueError(
-            "data.library names no library of evolved clusters; make one with "
-            "'melotte simulate clusters' and give it as data.library=FILE"
+            "data.library names no library of evolved clusters; make one with 'melotte simulate "
+            "clusters' and give it as data.library=FILE, or try out with a few clusters that "
+            f"melotte ships: data.library={SMALL_LIBRARY}"
         )
     names = _COLUMNS + (_VELOCITIES if data.dispersion_share > 0 else ())
     limits = {one.name: (one.low, one.high) for one in data.cluster_parameters()}
@@ -137,7 +141,7 @@ def load_stars(data: DataSettings, area: Area) -> LibraryStars:
     labels: list[list[int]] = []
     truths: list[str] = []
     shells: list[ForceShells] = []
-    with ClusterLibrary(data.library) as library:
+    with named_library(data.library) as library:
         families = {run.family for run in library.runs}
         for number, run in enumerate(sorted(library.runs, key=lambda one: one.name)):
             for step in _steps_of(run, area, data, families):
@@ -182,6 +186,35 @@ def load_stars(data: DataSettings, area: Area) -> LibraryStars:
         truth,
         ForceShells.join(shells) if shells else None,
     )
+
+
+@contextmanager
+def named_library(names: Sequence[str]) -> Iterator[ClusterLibrary]:
+    """The libraries that settings name, read as one.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Files, or :data:`SMALL_LIBRARY` for the shipped one.
+
+    Raises
+    ------
+    MelotteFileError
+        When a file is no library.
+    MelotteValueError
+        When there is a file called as the shipped library is: either may be meant.
+    """
+    with ExitStack() as opened:
+        paths: list[str | Path] = []
+        for name in names:
+            if name == SMALL_LIBRARY and Path(name).is_file():
+                raise MelotteValueError(
+                    f"data.library={name} is the library that melotte ships, and a file here has "
+                    f"that name; give the file as ./{name}, or rename it to use the shipped one"
+                )
+            shipped = name == SMALL_LIBRARY
+            paths.append(opened.enter_context(shipped_library()) if shipped else name)
+        yield opened.enter_context(ClusterLibrary(paths))
 
 
 def draw_chances(

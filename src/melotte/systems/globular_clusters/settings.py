@@ -16,6 +16,9 @@ from melotte.systems.globular_clusters.mock_settings import (
     SkySettings,
 )
 
+SMALL_LIBRARY = "small"
+"""Names the library of a few clusters that melotte ships, in place of a file."""
+
 BIN_PIXELS = 16
 """Side of the bins of a map of velocity dispersions, pixels."""
 
@@ -62,7 +65,9 @@ class DataSettings(Settings):
     Parameters
     ----------
     library : str or list of str, optional
-        Files of ``melotte simulate clusters``; needed to draw mocks, not to apply a model.
+        Files of ``melotte simulate clusters``; needed to draw mocks, not to apply a model. The word
+        ``small`` is the library that melotte ships: clusters of the family ``test``, to try out
+        with, too few to train or to judge on. A file of that name is ``./small``.
     families
         See :class:`FamilySettings`.
     split : {"run", "snapshot"}
