@@ -13,6 +13,7 @@ import numpy as np
 from melotte import __version__, api
 from melotte.engine.mocks import concatenate, draw_mocks
 from melotte.engine.model_files import Model
+from melotte.engine.result_maps import map_outputs
 from melotte.engine.results import InferenceResult
 from melotte.errors import MelotteFileError
 from melotte.flags import decode_flags
@@ -22,9 +23,13 @@ from melotte.systems.base import Batch, System
 
 N_MOCKS = 300
 N_SHOWN = 8
+N_MAPPED, N_ROWS = 100, 5
+"""Mocks of which there are maps, and how many of them are drawn."""
 DEMO_STREAM_SEED = 20_000
 DEMO_TILES, DEMO_TILE = 4, 192
 """Simulated fields that the demo's images are cut from, and their side, px."""
+LEAST_MASS = 0.1
+"""Msun: pixels of less are left out of what is said of the maps."""
 _IMAGE_NAMES = {
     "log_age": "log age",
     "extinction_v": "A_V",
@@ -98,11 +103,16 @@ def demo_sections(
         Whether some of the mocks are drawn.
     """
     mocks: Any = _demo_system(model)
-    batch = concatenate(draw_mocks(mocks, N_MOCKS, DEMO_STREAM_SEED + seed, 100))
+    mapped = bool(map_outputs(model.system))
+    n = min(N_MOCKS, N_MAPPED) if mapped else N_MOCKS
+    batch = concatenate(draw_mocks(mocks, n, DEMO_STREAM_SEED + seed, 100))
     ids = tuple(f"mock-{i:03d}" for i in range(len(batch)))
     observation = replace(batch.observation, ids=ids)
     start = time.perf_counter()
-    result = api.infer_observations(model, [observation], samples=400, seed=seed, progress=False)
+    kept = mapped and gallery
+    result = api.infer_observations(
+        model, [observation], samples=400, seed=seed, progress=False, maps=kept
+    )
     seconds = time.perf_counter() - start
     result.write(output / f"{name}.ecsv")
     truth = batch.theta.numpy()
@@ -257,15 +267,57 @@ def image_gallery(model: Model, batch: Batch, result: InferenceResult) -> list[S
     return [Section(f"{model.name}: clusters and empty places", text, None, figures)]
 
 
+def mass_map_gallery(model: Model, batch: Batch, result: InferenceResult) -> list[Section]:
+    """Maps of mass of some mock globular clusters, true and inferred, with their errors."""
+    from melotte.report.mass_map_rows import inferred_maps, mass_map_rows, mock_rows
+
+    true = batch.targets["log_mass_map"][:, 0].numpy()
+    inferred, deviation = inferred_maps(result, true.shape)
+    measured: Any = np.isfinite(inferred).all((1, 2))
+    shown = measured & (result.flags == 0)
+    system: Any = model.system
+    for name, (low, high) in system.served.items():
+        if name in result.names:
+            values = batch.theta[:, result.names.index(name)].numpy()
+            shown &= (values >= low) & (values <= high)
+    distances = batch.theta[:, result.names.index("distance")].numpy()
+    entries = mock_rows(batch, result, _spread(distances, shown, N_ROWS))
+    caption = (
+        "Mock globular clusters inside the ranges that the model serves, from near to far: light "
+        "as it was observed (red: saturated), the map of mass behind it, the inferred median, and "
+        "the standard deviation of each pixel's posterior. Left: truth → posterior median; masses "
+        "and M/L are those of the field of view."
+    )
+    seen = (true > np.log10(LEAST_MASS)) & measured[:, None, None]
+    error = np.abs(inferred - true)[seen]
+    text = [
+        f"The mocks are clusters of the small library, on which no model was trained. In pixels "
+        f"of more than {LEAST_MASS:g} Msun the inferred mass is off by "
+        f"{100 * (10 ** np.median(error) - 1):.0f} % in the median, and "
+        f"{100 * np.mean(error < deviation[seen]):.0f} % are within a standard deviation."
+    ]
+    figure = PageFigure(mass_map_rows(entries), caption, "mock globular clusters in light and mass")
+    return [Section(f"{model.name}: maps of mass", text, None, [figure])]
+
+
 def _demo_system(model: Model) -> System:
-    """The system that the demo's mocks come from: of images, one of few fields."""
+    """The system that the demo's mocks come from.
+
+    Of images, one of few fields; of globular clusters, one of the small library.
+    """
     from melotte.systems.cluster_images.system import ImageSystem
+    from melotte.systems.globular_clusters.settings import SMALL_LIBRARY
+    from melotte.systems.globular_clusters.system import ClusterMapSystem
     from melotte.systems.registry import build_system
 
-    if not isinstance(model.system, ImageSystem):
+    if not isinstance(model.system, ImageSystem | ClusterMapSystem):
         return model.system
     content: Any = {name: model.preset[name] for name in ("name", "system", "model")}
     data = dict(model.preset["data"])
+    if isinstance(model.system, ClusterMapSystem):
+        data |= {"library": SMALL_LIBRARY, "families": {}}
+        system: Any = build_system(content | {"data": data})
+        return system.in_area("test")
     # A few small tiles take seconds to simulate, the training's take many minutes.
     data["fields"] = dict(data["fields"]) | {
         "tiles": DEMO_TILES,
@@ -273,14 +325,14 @@ def _demo_system(model: Model) -> System:
         "size": min(int(data["fields"].get("size", DEMO_TILE)), DEMO_TILE),
     }
     data["setups"] = min(int(data.get("setups", 1)), DEMO_TILES)
-    system: Any = build_system(content | {"data": data})
+    system = build_system(content | {"data": data})
     return system.in_area("test")
 
 
-def _spread(values: np.ndarray, allowed: np.ndarray) -> list[int]:
-    """Numbers of up to ``N_SHOWN`` mocks, evenly in the order of their values."""
+def _spread(values: np.ndarray, allowed: np.ndarray, n: int | None = None) -> list[int]:
+    """Numbers of up to ``n`` mocks, ``N_SHOWN`` by default, evenly in the order of their values."""
     ordered = [int(i) for i in np.argsort(values, kind="stable") if allowed[i]]
-    chosen = np.linspace(0, len(ordered) - 1, min(N_SHOWN, len(ordered)))
+    chosen = np.linspace(0, len(ordered) - 1, min(n or N_SHOWN, len(ordered)))
     return [ordered[int(k)] for k in chosen]
 
 
@@ -303,4 +355,5 @@ _GALLERIES: dict[str, Callable[[Model, Batch, InferenceResult], list[Section]]] 
     "open-cluster": cluster_gallery,
     "galaxy-cluster": phase_space_gallery,
     "cluster-images": image_gallery,
+    "globular-clusters": mass_map_gallery,
 }

@@ -55,7 +55,7 @@ def map_gallery(examples: Sequence[MapExample]) -> Figure:
         shown |= _column(axes[:, column], one, max(scales, default=1.0))
     for row, text in ((3, "dex"), (4, "sigma")):
         if row in shown:
-            _bar(figure, shown[row], axes[row], text)
+            colour_bar(figure, shown[row], axes[row], text)
     for panel, name in zip(axes[:, 0], rows, strict=True):
         panel.set_ylabel(name, fontsize=SMALL + 1, color=INK)
     for panel in axes.flat:
@@ -93,16 +93,16 @@ def measured_figure(
     """
     figure, axes = new_figure(11.4, 3.1, 1, 4, width_ratios=[1, 1.15, 1.15, 1.2])
     left, middle, right, profile = axes[0]
-    _show_light(left, light, pixel_scale)
+    show_light(left, light, pixel_scale)
     left.set_title(title or "light in V", fontsize=SMALL + 1, color=INK, loc="left")
     low, high = np.quantile(log_map, [0.02, 0.999])
     shown = middle.imshow(
         log_map, origin="lower", cmap=MASS, vmin=low, vmax=max(high, float(low) + 0.1)
     )
-    _bar(figure, shown, [middle], r"log mass / (M$_\odot$/px)")
+    colour_bar(figure, shown, [middle], r"log mass / (M$_\odot$/px)")
     if scale is not None:
         shown = right.imshow(scale, origin="lower", cmap=ERROR, vmin=0)
-        _bar(figure, shown, [right], "standard error / dex")
+        colour_bar(figure, shown, [right], "standard error / dex")
     for panel in (left, middle, right):
         panel.set(xticks=[], yticks=[])
         for side in panel.spines.values():
@@ -125,7 +125,7 @@ def measured_figure(
 
 def _column(panels: NDArray[Any], one: MapExample, largest: float) -> dict[int, Any]:
     """Draw a cluster; the images of the rows whose scales all clusters share."""
-    _show_light(panels[0], one.light, one.pixel_scale)
+    show_light(panels[0], one.light, one.pixel_scale)
     low, high = np.quantile(one.true, [0.02, 0.999])
     mass: dict[str, Any] = {"cmap": MASS, "vmin": low, "vmax": max(high, low + 0.1)}
     panels[1].imshow(one.true, origin="lower", **mass)
@@ -147,8 +147,17 @@ def _column(panels: NDArray[Any], one: MapExample, largest: float) -> dict[int, 
     return {3: error, 4: panels[4].imshow(residual / one.scale, vmin=-3, vmax=3, **style)}
 
 
-def _show_light(axes: Axes, flux: NDArray[Any], pixel_scale: float) -> None:
-    """Compressed light; unknown pixels are red."""
+def show_light(axes: Axes, flux: NDArray[Any], pixel_scale: float) -> None:
+    """Draw a map of light.
+
+    Parameters
+    ----------
+    axes : Axes
+    flux : array, shape (rows, columns)
+        Compressed; where it is NaN, pixels are red.
+    pixel_scale : float, arcsec
+        Of the bar.
+    """
     light = np.asarray(flux, dtype=float)
     known = light[np.isfinite(light)]
     faint = known[known <= np.median(known)] if len(known) else np.ones(1)
@@ -174,7 +183,8 @@ def _scale_bar(axes: Axes, shape: tuple[int, ...], pixel_scale: float) -> None:
     axes.annotate(text, (left, bottom + 0.03 * rows), color="white", fontsize=SMALL - 1)
 
 
-def _bar(figure: Figure, shown: Any, panels: Any, text: str) -> None:
+def colour_bar(figure: Figure, shown: Any, panels: Any, text: str) -> None:
+    """Put the scale of a drawn map beside panels, with a text where there is one."""
     bar = figure.colorbar(shown, ax=list(panels), pad=0.02, aspect=12 * len(panels), shrink=0.9)
     bar.ax.tick_params(labelsize=SMALL - 2, length=2)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
