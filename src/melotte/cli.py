@@ -118,6 +118,7 @@ def train(
 @app.command()
 def evaluate(
     model: Model,
+    overrides: Overrides = None,
     bank: Annotated[list[Path] | None, typer.Option(help="A fixed bank or its shards.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Mocks to draw without a bank.")] = 5000,
     seed: Annotated[int, typer.Option(min=0)] = 1,
@@ -127,13 +128,13 @@ def evaluate(
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Judge a model on mocks it has not seen: errors, coverage, calibration."""
+    """Judge a model on mocks it has not seen, or on those of other data settings."""
     from melotte.api import evaluate as run
     from melotte.api import load
     from melotte.report.evaluation import show_evaluation, write_evaluation
 
     loaded = load(model, device)
-    evaluation = run(loaded, bank=bank, n=n, seed=seed)
+    evaluation = run(loaded, bank=bank, n=n, seed=seed, overrides=overrides or ())
     for path in write_evaluation(evaluation, loaded, json_file, figures):
         typer.echo(f"wrote {path}", err=True)
     show_evaluation(evaluation)
@@ -309,8 +310,8 @@ def check(
     system: Annotated[
         str | None,
         typer.Option(
-            help="open-cluster or galaxy-cluster for a table, a preset such as m83 for images, "
-            "where the file does not tell."
+            help="open-cluster or galaxy-cluster for a table, a preset such as m83 or globular for "
+            "images and tables of images, where the file does not tell."
         ),
     ] = None,
     column: Columns = None,

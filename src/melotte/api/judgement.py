@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from melotte.api.models import load
+from melotte.api.models import load, with_other_mocks
 from melotte.api.sources import Paths
-from melotte.errors import MelotteFileError
+from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.io.object_names import plain_name
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ def evaluate(
     bank: Paths | None = None,
     n: int = 5000,
     seed: int = 1,
+    overrides: Sequence[str] = (),
     progress: bool | None = None,
 ) -> Evaluation:
     """Judge a model on mocks it has not seen.
@@ -33,17 +36,31 @@ def evaluate(
     bank : path or paths, optional
         A fixed bank; otherwise ``n`` mocks are drawn with ``seed``.
     n, seed : int
+    overrides : sequence of str
+        Data settings of the mocks, where they are to be others than the training's, such as
+        ``data.library=mine.h5``; listed in the evaluation's ``extra``.
     progress : bool, optional
 
     Returns
     -------
     Evaluation
+
+    Raises
+    ------
+    MelotteValueError
+        When a setting is not allowed, or is given with a bank, which has its own.
     """
     from melotte.engine.evaluation import evaluate as run_evaluation
 
     if isinstance(model, str | Path):
         model = load(model)
-    return run_evaluation(model, bank=bank, n=n, seed=seed, progress=progress)
+    if not overrides:
+        return run_evaluation(model, bank=bank, n=n, seed=seed, progress=progress)
+    if bank is not None:
+        raise MelotteValueError(f"{overrides[0]}: a bank's mocks are made; leave settings out")
+    other = with_other_mocks(model, overrides)
+    found = run_evaluation(other, n=n, seed=seed, progress=progress)
+    return replace(found, extra={**found.extra, "settings": list(overrides)})
 
 
 def compare(result: Any, literature: str | Path) -> Table:

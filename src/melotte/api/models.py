@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +64,45 @@ def load(name_or_path: str | Path, device: str = "auto") -> Model:
     from melotte.systems.registry import build_system
 
     return load_model(model_path(name_or_path), build_system, device=torch_device(device))
+
+
+def with_other_mocks(model: Model, overrides: Sequence[str]) -> Model:
+    """A model judged on, or applied as to, mocks of other data settings than it was trained on.
+
+    Parameters
+    ----------
+    model : Model
+    overrides : sequence of str
+        ``data.key=value``, such as ``data.library=mine.h5``.
+
+    Returns
+    -------
+    Model
+        The same network, constants and domain check, with another system.
+
+    Raises
+    ------
+    MelotteValueError
+        When a setting is not one of ``data``, is not allowed, or changes the parameters' ranges.
+    """
+    from melotte.systems.registry import build_system, overridden
+
+    for one in overrides:
+        if not one.startswith("data."):
+            raise MelotteValueError(
+                f"override {one!r}: a trained model's data settings can be changed, such as "
+                "data.library=FILE; nothing else"
+            )
+    names = ("name", "system", "data", "model")
+    preset = overridden({name: model.preset[name] for name in names}, overrides)
+    system = build_system(preset)
+    if tuple(system.parameters) != tuple(model.parameters):
+        raise MelotteValueError(
+            f"{' '.join(overrides)}: this changes the parameters or their ranges, which a trained "
+            "model keeps"
+        )
+    kept = model.preset | {"data": preset.data}
+    return replace(model, system=system, preset=kept)
 
 
 def torch_device(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -71,6 +72,20 @@ def load_preset(source: str | Path, overrides: Sequence[str] = ()) -> Preset:
     preset = validated(content, origin)
     build_system(preset)
     return preset
+
+
+def overridden(content: Mapping[str, Any], overrides: Sequence[str]) -> Preset:
+    """A stored preset with other settings, ``section.key=value`` each.
+
+    Raises
+    ------
+    MelotteValueError
+        When a key is unknown, or a value is not allowed.
+    """
+    changed = copy.deepcopy(dict(content))
+    for override in overrides:
+        _apply(changed, override)
+    return validated(changed, str(content.get("name", "?")))
 
 
 def validated(content: Mapping[str, Any], origin: str) -> Preset:

@@ -1,5 +1,6 @@
 """From a mock's map to a file and back; measured sky, noise, seeing; maps of mass; M13."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -290,6 +291,26 @@ def test_a_posterior_beyond_what_is_served_is_flagged(model, written, tmp_path, 
         flags = int(Table.read(tmp_path / "o.ecsv")["flags"][0])
         assert bool(flags & Flag.OUT_OF_RANGE) == flagged
         assert ("the end of what the model serves" in capsys.readouterr().out) == flagged
+
+
+def test_a_model_without_a_library_is_judged_on_one_s_own(model, library, tmp_path, capsys):
+    """What is shipped names no library: evaluate is told one."""
+    words = ("evaluate", model, "-n", 8, "--json", tmp_path / "found.json")
+    assert run(*words, f"data.library={library}") == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["n"] == 8
+    assert found["extra"]["settings"] == [f"data.library={library}"]
+    assert found["extra"]["pixel_percent_error"] > 0
+    capsys.readouterr()
+    for override, said in (
+        ("model.features=3", "a trained model's data settings can be changed"),
+        ("data.distance=[1, 9]", "changes the parameters or their ranges"),
+        ("data.librarry=x", "did you mean library?"),
+    ):
+        assert run(*words, override) == 2
+        assert said in capsys.readouterr().err
+    assert run(*words, "data.size=64", "--bank", tmp_path / "bank.h5") == 2
+    assert "a bank's mocks are made" in capsys.readouterr().err
 
 
 def test_served_ranges_are_checked():
