@@ -102,7 +102,7 @@ def demo_sections(
     gallery : bool
         Whether some of the mocks are drawn.
     """
-    mocks: Any = _demo_system(model)
+    mocks: Any = demo_system(model)
     mapped = bool(map_outputs(model.system))
     n = min(N_MOCKS, N_MAPPED) if mapped else N_MOCKS
     batch = concatenate(draw_mocks(mocks, n, DEMO_STREAM_SEED + seed, 100))
@@ -300,7 +300,7 @@ def mass_map_gallery(model: Model, batch: Batch, result: InferenceResult) -> lis
     return [Section(f"{model.name}: maps of mass", text, None, [figure])]
 
 
-def _demo_system(model: Model) -> System:
+def demo_system(model: Model) -> System:
     """The system that the demo's mocks come from.
 
     Of images, one of few fields; of globular clusters, one of the small library.

@@ -102,7 +102,7 @@ def test_the_demo_draws_maps_of_the_small_library(model, tmp_path, monkeypatch):
     assert (tmp_path / "globular.ecsv").stat().st_size > 1000
     (section,) = [one for one in sections if one.title.endswith("maps of mass")]
     figure = section.figures[0].figure
-    mocks = concatenate(draw_mocks(demo._demo_system(model), 12, demo.DEMO_STREAM_SEED + 3, 100))
+    mocks = concatenate(draw_mocks(demo.demo_system(model), 12, demo.DEMO_STREAM_SEED + 3, 100))
     distances = mocks.theta[:, 0].numpy()
     rows = np.array(figure.axes[:15]).reshape(3, 5)
     found = []
