@@ -1,11 +1,11 @@
 """Maps and their circumstances to maps with errors, and to features of a posterior.
 
 A first convolution of stride 4 leaves residual stages at a quarter, an eighth, ... of the map's
-size; on the way up 16 channels become 4 by 4 pixels (Shi et al. 2016, Eq. 4), and a convolution of
-the input itself is added to them. What is predicted is smooth over some pixels, so that little is
-lost, and a stage costs a sixteenth. What the whole map says comes back to every pixel: the coarsest
-stage is pooled, and sets a scale and a shift of each channel on the way up, as the conditions do on
-the way down (Perez et al. 2018).
+size, and what is predicted at the quarter is interpolated by cubic splines. It is smooth over some
+pixels, so that little is lost (with a Gaussian of 4 pixels, one per cent), a stage costs a
+sixteenth, and no pattern of pixels, or of bins in the input, is printed on the output. What the
+whole map says comes back to every pixel: the coarsest stage is pooled, and sets a scale and a shift
+of each channel on the way up, as the conditions do on the way down (Perez et al. 2018).
 
 Pixels are not told how far they are from the brightest one. That is a star more often than the
 centre, and stars are exchangeable: the coarse stages find the centre from all light.
@@ -108,8 +108,7 @@ class MapNetwork(nn.Module):
         self.rise = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for coarse, fine in pairs)
         self.up = nn.ModuleList(ResidualBlock(fine, fine, 1) for _, fine in pairs)
         self.up_modulations = nn.ModuleList(ChannelModulation(_GATHERED, fine) for _, fine in pairs)
-        self.unfold = nn.Conv2d(widths[0], 2 * n_maps * STRIDE**2, 3, 1, 1)
-        self.through = nn.Conv2d(n_channels, 2 * n_maps, 3, 1, 1, bias=False)
+        self.predict = nn.Conv2d(widths[0], 2 * n_maps, 3, 1, 1)
         self.degrees = None
         if likelihood == "student_t":
             self.degrees = nn.Parameter(torch.full((n_maps,), 4.0))
@@ -178,7 +177,8 @@ class MapNetwork(nn.Module):
             # An odd size was halved upwards.
             risen = risen[..., : skip.shape[-2], : skip.shape[-1]]
             state = block(modulation(skip + risen, gathered))
-        raw = functional.pixel_shuffle(self.unfold(state), STRIDE) + self.through(maps)
+        coarse = self.predict(state).float()
+        raw = functional.interpolate(coarse, scale_factor=float(STRIDE), mode="bicubic")
         return raw[..., :rows, :columns].contiguous(), self.features(gathered)
 
     def _posterior(self, raw: Tensor) -> MapPosterior:
