@@ -2,7 +2,7 @@
 
 Each band's flux is compressed by ``asinh`` in units of the map's own noise; what that unit is, and
 whatever else differs between maps, the network is told as *conditions*, with fluxes of the whole
-map that pooling would blur.
+map and of its brightest stars, which pooling would blur.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from melotte.errors import MelotteValueError
 from melotte.systems.base import Batch, Field, Observation
+from melotte.systems.globular_clusters.bright_stars import n_numbers, star_numbers
 from melotte.systems.globular_clusters.photometry import (
     band_photometry,
     map_fluxes,
@@ -93,8 +94,8 @@ def prepared(observation: Observation, constants: Mapping[str, Any]) -> dict[str
 def input_sizes(n_bands: int, with_dispersions: bool, with_dust: bool) -> tuple[int, int]:
     """Numbers of channels and of conditions of :func:`prepared`."""
     channels = 2 * n_bands + (3 if with_dispersions else 0)
-    conditions = 6 * n_bands + 3 + (1 if with_dispersions else 0) + (2 if with_dust else 0)
-    return channels, conditions
+    optional = (1 if with_dispersions else 0) + (2 if with_dust else 0)
+    return channels, 6 * n_bands + 3 + n_numbers(n_bands) + optional
 
 
 def _features(observation: Observation, constants: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
@@ -117,6 +118,7 @@ def _features(observation: Observation, constants: Mapping[str, Any]) -> tuple[T
         torch.log(unit / pixel[:, None]),
         known.flatten(2).any(2).float(),
         *_brightness(observation),
+        star_numbers(observation),
     ]
     if "extinction_v" in observation.data:
         dust = [map_number(observation, one) for one in ("extinction_v", "extinction_error")]
