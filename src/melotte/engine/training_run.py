@@ -285,16 +285,18 @@ class TrainingRun:
         )
 
     def _show(self, run: Optimisation) -> None:
-        details = ""
+        details = []
         if self.progress.wants_details:
             self.progress.shown()
             loss = run.mean_loss()
-            details = f"loss {loss:.4f}"
+            # There is none before the first step of an epoch.
+            if math.isfinite(loss):
+                details.append(f"loss {loss:.4f}")
             if math.isfinite(self.state.best_loss):
-                details += f", best validation {self.state.best_loss:.4f}"
+                details.append(f"best validation {self.state.best_loss:.4f}")
             if self.state.skipped:
-                details += f", {self.state.skipped} skipped"
-        self.progress.update(self.state.step, details)
+                details.append(f"{self.state.skipped} skipped")
+        self.progress.update(self.state.step, ", ".join(details))
 
     def _warn_of_bad_step(self) -> None:
         state, allowed = self.state, self.settings.max_bad_steps
