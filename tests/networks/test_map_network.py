@@ -112,6 +112,22 @@ def test_predictions_follow_the_input_and_are_smooth_over_pixels():
     assert float(power[24:41, 24:41].sum()) < 1e-3 * float(power[:, :].sum() - power[0, 0])
 
 
+def test_detail_is_how_fine_predictions_are():
+    shares = []
+    for detail in (1, 2, 4):
+        built = network(detail=detail).eval()
+        with torch.no_grad():
+            mean = built(normal(1, 2, 64, 64), normal(1, 3))[0].mean[0, 0]
+        assert mean.shape == (64, 64)
+        power = torch.fft.fft2(mean).abs().square()
+        # Waves shorter than 3 pixels.
+        shares.append(float(power[22:43, 22:43].sum() / (power.sum() - power[0, 0])))
+    assert shares[0] < 1e-3
+    assert shares[0] < shares[1] < 0.02 < shares[2]
+    with pytest.raises(MelotteValueError, match="detail 3: 1, 2 or 4"):
+        network(detail=3)
+
+
 def test_padding_repeats_the_edge():
     built = awake(network()).eval()
     maps, conditions = normal(1, 2, 30, 32), normal(1, 3)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from melotte.engine.domain import DomainReference
 from melotte.engine.known_values import leading_values
@@ -117,8 +116,12 @@ class RowMaker:
 
     def _measured(self, observation: Observation) -> list[ResultRow]:
         model, ids = self.model, observation.ids
+        known = self._known(observation)
+        leading = leading_values(model, known)
+        tell = getattr(model.system, "with_known", None)
+        if known and tell is not None:
+            observation = tell(observation, known)
         outputs = run_network(model, observation)
-        leading = self._leading(observation)
         n_known = 0 if leading is None else len(leading)
         if leading is not None:
             outputs = {**outputs, "posterior": GivenPosterior(outputs["posterior"], leading)}
@@ -186,12 +189,12 @@ class RowMaker:
                 rows.append(ResultRow(name, failed, columns=own, reason=reason))
         return rows
 
-    def _leading(self, observation: Observation) -> Tensor | None:
-        """Known values in the unit cube: those of all objects, and those of this one."""
+    def _known(self, observation: Observation) -> dict[str, float]:
+        """Known values: those of all objects, and those of this one."""
         own = observation.header.get("known", {}).get(observation.ids[0], {})
         if own and self.prior is not None:
             raise MelotteValueError("a prior and known values do not go together")
-        return leading_values(self.model, self.known | own)
+        return self.known | own
 
     def _reweighted(
         self, observation: Observation, outputs: Mapping[str, Any]

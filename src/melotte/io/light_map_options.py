@@ -35,7 +35,8 @@ _SHARED = (
 )
 _NUMBERS = ("sky", "noise", "saturation")
 _SINGLE = ("ra", "dec", "x", "y", "psf_fwhm", "extinction_v", "extinction_error")
-_POSITIVE = ("psf_fwhm", "extinction_error")
+_SINGLE += ("distance", "distance_error")
+_POSITIVE = ("psf_fwhm", "extinction_error", "distance", "distance_error")
 FILE_OPTIONS = ("mask", "dispersion")
 """Options that name a file."""
 
@@ -79,6 +80,8 @@ class LightMapOptions:
         FITS file with velocity dispersions; see :mod:`melotte.io.dispersion_files`.
     extinction_v, extinction_error : float, mag
         A_V in front of the cluster and its standard deviation; NaN where not given.
+    distance, distance_error : float, kpc
+        Of the cluster, likewise.
     """
 
     image: ImageOptions = field(default_factory=ImageOptions)
@@ -96,6 +99,8 @@ class LightMapOptions:
     dispersion: str = ""
     extinction_v: float = math.nan
     extinction_error: float = math.nan
+    distance: float = math.nan
+    distance_error: float = math.nan
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> LightMapOptions:

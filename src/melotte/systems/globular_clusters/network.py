@@ -47,6 +47,7 @@ class GlobularNetwork(nn.Module):
             blocks=settings.blocks,
             likelihood=settings.likelihood,
             dropout=settings.dropout,
+            detail=settings.detail,
         )
         self.head = build_head(
             settings.head,

@@ -51,9 +51,10 @@ def observe(
         without light, 0 for maps without noise and NaN for a missing band; ``pixel_scale`` and
         ``psf_fwhm`` (n,), arcsec; ``dispersion`` and ``dispersion_error`` (n, n_bins, n_bins),
         km/s, where the settings ask for them; ``extinction_v`` and ``extinction_error`` (n,), mag:
-        A_V as it is known, where there is dust. ``targets``: ``log_mass_map`` (n, 1, size, size),
-        log10(Msun/px) of the smoothed map of all mass, and ``log_light_fov`` (n,). ``group``: the
-        number of the run.
+        A_V as it is known, where there is dust; ``distance_told`` (n,), kpc, NaN where it is not,
+        and ``distance_error`` (n,), as part of it, where some are told. ``targets``:
+        ``log_mass_map`` (n, 1, size, size), log10(Msun/px) of the smoothed map of all mass, and
+        ``log_light_fov`` (n,). ``group``: the number of the run.
     """
     chosen = torch.arange(len(scenes), device=scenes.theta.device).repeat_interleave(views)
     turn = torch.zeros_like(chosen)
@@ -87,6 +88,8 @@ def observe(
         squared = dispersion.square() + 2 * dispersion.clamp(min=1e-3) * error * deviate
         fields["dispersion"] = squared.clamp(min=0).sqrt()
         fields["dispersion_error"] = error
+    if data.distance_share is not None:
+        fields |= _known_distance(distance, data.distance_share, data.distance_error, generator)
     mass = smoothed(turned(scenes.mass[chosen], turn), data.mass_smoothing)
     targets = {
         "log_mass_map": torch.log10(mass.clamp(min=data.mass_floor))[:, None],
@@ -110,6 +113,22 @@ def _known_extinction(
     error = extinction_errors(extinction_v, low * (high / low) ** uniform, settings.least_error)
     deviate = torch.randn(n, generator=generator, device=device)
     return {"extinction_v": extinction_v + error * deviate, "extinction_error": error}
+
+
+def _known_distance(
+    distance: Tensor, share: float, error: tuple[float, float], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Distances as a catalogue has them, kpc, and their errors as part of them; NaN if untold."""
+    n, device = len(distance), distance.device
+    chance, uniform = torch.rand(2, n, generator=generator, device=device)
+    deviate = torch.randn(n, generator=generator, device=device)
+    relative = error[0] * (error[1] / error[0]) ** uniform
+    told = distance * (1 + relative * deviate).clamp(min=0.1)
+    nothing = torch.full_like(distance, torch.nan)
+    return {
+        "distance_told": torch.where(chance < share, told, nothing),
+        "distance_error": torch.where(chance < share, relative, nothing),
+    }
 
 
 def turned(maps: Tensor, turn: Tensor) -> Tensor:

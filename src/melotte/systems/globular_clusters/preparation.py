@@ -22,6 +22,7 @@ from melotte.systems.globular_clusters.photometry import (
     map_fluxes,
     map_number,
 )
+from melotte.systems.globular_clusters.settings import DataSettings
 
 _MOST = 10.0
 """Standard deviations beyond which a condition is cut off."""
@@ -91,11 +92,17 @@ def prepared(observation: Observation, constants: Mapping[str, Any]) -> dict[str
     return {"maps": maps, "conditions": told}
 
 
-def input_sizes(n_bands: int, with_dispersions: bool, with_dust: bool) -> tuple[int, int]:
+def input_sizes(data: DataSettings) -> tuple[int, int]:
     """Numbers of channels and of conditions of :func:`prepared`."""
-    channels = 2 * n_bands + (3 if with_dispersions else 0)
-    optional = (1 if with_dispersions else 0) + (2 if with_dust else 0)
-    return channels, 6 * n_bands + 3 + n_numbers(n_bands) + optional
+    n_bands = len(data.bands)
+    channels, conditions = 2 * n_bands, 6 * n_bands + 3 + n_numbers(n_bands)
+    if data.dispersion_share > 0:
+        channels, conditions = channels + 3, conditions + 1
+    if data.extinction.mean > 0:
+        conditions += 2
+    if data.distance_share is not None:
+        conditions += 3
+    return channels, conditions
 
 
 def _features(observation: Observation, constants: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
@@ -123,6 +130,11 @@ def _features(observation: Observation, constants: Mapping[str, Any]) -> tuple[T
     if "extinction_v" in observation.data:
         dust = [map_number(observation, one) for one in ("extinction_v", "extinction_error")]
         told.append(torch.stack([dust[0], torch.log(dust[1])], 1))
+    if "distance_told" in observation.data:
+        distance = [map_number(observation, f"distance_{one}") for one in ("told", "error")]
+        given = torch.isfinite(distance[0])
+        numbers = torch.log10(torch.stack(distance, 1))
+        told += [given[:, None].float(), torch.where(given[:, None], numbers, 0.0)]
     dispersion: Any = observation.data.get("dispersion")
     if dispersion is not None:
         error: Any = observation.data["dispersion_error"]

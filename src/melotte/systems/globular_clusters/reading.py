@@ -21,6 +21,7 @@ from melotte.io.light_maps import LightImages, cut_coordinates, read_light_maps
 from melotte.io.reprojection import resampled
 from melotte.systems.base import Observation, RowError
 from melotte.systems.globular_clusters.known_dispersions import known_dispersions
+from melotte.systems.globular_clusters.known_distance import known_distance
 from melotte.systems.globular_clusters.known_extinction import dust_removal, known_extinction
 from melotte.systems.globular_clusters.settings import DataSettings
 from melotte.telescope.map_measurements import (
@@ -162,7 +163,9 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
     }
     dust, too_much = known_extinction(images, data)
     fields |= dust
-    outside = (*outside_of_training(cut, data), *too_much)
+    distance, too_far = known_distance(images, data)
+    fields |= distance
+    outside = (*outside_of_training(cut, data), *too_much, *too_far)
     try:
         fields |= known_dispersions(images, data, cut.flux[0], cut.corner, cut.step)
     except MelotteValueError as error:

@@ -114,6 +114,10 @@ class DataSettings(Settings):
         Share of maps without B.
     dispersion_share : float
         Share of maps with a map of velocity dispersions; 0 leaves the channel out.
+    distance_share : float, optional
+        Share of maps whose distance is told; 0 keeps the input and tells none, none leaves it out.
+    distance_error : range
+        Standard deviation of a distance that is told, as part of it, uniform in the logarithm.
     label_spread : float
         Factor on :data:`melotte.systems.globular_clusters.scenes.LABEL_SPREAD`, by which labels of
         the area "training" scatter about the truth; 0 for none.
@@ -159,6 +163,8 @@ class DataSettings(Settings):
     mass_floor: Positive = 1e-3
     missing_band_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dispersion_share: Fraction = 0.0
+    distance_share: Fraction | None = None
+    distance_error: Range = (0.01, 0.1)
     label_spread: NotNegative = 1.0
     size_spread: NotNegative = 0.0
     least_kept: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -264,6 +270,8 @@ class ModelSettings(Settings):
     likelihood : {"gaussian", "student_t"}
         Of a pixel of log10 mass.
     dropout : float
+    detail : {1, 2, 4}
+        Predicted places along a side of 4 pixels: 1 where masses are smooth over 4 or more.
     head, head_settings
         Posterior head; see :func:`melotte.networks.heads.build_head`.
     map_weight : float
@@ -275,6 +283,7 @@ class ModelSettings(Settings):
     features: Annotated[int, Field(ge=16)] = 128
     likelihood: Literal["gaussian", "student_t"] = "student_t"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    detail: Literal[1, 2, 4] = 1
     head: str = "autoregressive"
     head_settings: dict[str, Any] = Field(default_factory=dict)
     map_weight: NotNegative = 1.0

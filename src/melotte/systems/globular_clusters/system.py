@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +21,12 @@ from melotte.systems.globular_clusters.library_stars import load_stars
 from melotte.systems.globular_clusters.losses import floored_log_likelihood
 from melotte.systems.globular_clusters.network import GlobularNetwork
 from melotte.systems.globular_clusters.observing import observe
-from melotte.systems.globular_clusters.photometry import SUMMARIES, map_fluxes, map_summaries
+from melotte.systems.globular_clusters.photometry import (
+    SUMMARIES,
+    map_fluxes,
+    map_number,
+    map_summaries,
+)
 from melotte.systems.globular_clusters.scenes import GlobularScenes, SceneSimulator
 from melotte.systems.globular_clusters.settings import DataSettings, ModelSettings
 from melotte.telescope.map_noise import FLUX_ZERO_POINT
@@ -124,6 +130,24 @@ class GlobularClusters(ClusterMapSystem):
         light = values["log_mass_fov"] - torch.log10(values["mass_to_light_v"])
         return {"log_luminosity_fov": light}
 
+    def with_known(self, observation: Observation, known: Mapping[str, float]) -> Observation:
+        """Observations told a known distance, where the network can be told one: maps follow it.
+
+        Parameters
+        ----------
+        observation : Observation
+        known : mapping
+            Values of parameters; ``distance`` is in kpc.
+        """
+        if self.data.distance_share is None or "distance" not in known:
+            return observation
+        like = map_number(observation, "pixel_scale")
+        told = {
+            "distance_told": torch.full_like(like, float(known["distance"])),
+            "distance_error": torch.full_like(like, self.data.distance_error[0]),
+        }
+        return replace(observation, data={**observation.data, **told})
+
     def constants(self, batch: Batch) -> dict[str, Any]:
         """Units and spreads; see ``preparation.measure_constants``."""
         return preparation.measure_constants(batch)
@@ -134,10 +158,7 @@ class GlobularClusters(ClusterMapSystem):
 
     def network(self, constants: Mapping[str, Any]) -> nn.Module:
         """Build an untrained :class:`GlobularNetwork`."""
-        data = self.data
-        sizes = preparation.input_sizes(
-            len(data.bands), data.dispersion_share > 0, data.extinction.mean > 0
-        )
+        sizes = preparation.input_sizes(self.data)
         of_target = (constants["map_mean"], constants["map_std"])
         return GlobularNetwork(self.model, *sizes, len(self.parameters), of_target)
 
