@@ -162,7 +162,8 @@ def as_read(
     data : DataSettings
         Of the model.
     channels : tuple of str
-        Of "V", "B" and "dispersion": what there is; the model is told that the rest is missing.
+        Of "V", "B", "dispersion" and "distance": what there is; the model is told that the rest is
+        missing. A distance is the true one, told as well as any in training.
     """
     taken = smooth if data.smoothing > 0 else batch
     fields: dict[str, Any] = dict(taken.observation.data)
@@ -184,6 +185,15 @@ def as_read(
         fields["extinction_error"] = extinction_errors(
             nothing, nothing, data.extinction.least_error
         )
+    for name in ("distance_told", "distance_error"):
+        fields.pop(name, None)
+    if data.distance_share is not None:
+        told = torch.full_like(fields["pixel_scale"], torch.nan)
+        error = told
+        if "distance" in channels:
+            # The first parameter of every system of maps of mass.
+            told, error = batch.theta[:, 0], torch.full_like(told, data.distance_error[0])
+        fields |= {"distance_told": told, "distance_error": error}
     return Observation(fields)
 
 
@@ -283,4 +293,6 @@ def channel_sets(data: DataSettings) -> Mapping[str, tuple[str, ...]]:
         found["V alone"] = ("V",)
     if data.dispersion_share > 0:
         found["V+B and dispersions"] = ("V", "B", "dispersion")
+    if data.distance_share is not None:
+        found["V+B and distance"] = ("V", "B", "distance")
     return found

@@ -60,6 +60,10 @@ def test_methods_see_the_same_drawing(library, sets):
     assert bool(ours["flux"][:, 1].isnan().all())
     assert bool(ours["flux"][:, 0].isfinite().any())
     assert bool(ours["dispersion"].isnan().all())
+    assert bool(ours["distance_told"].isnan().all())
+    told = mocks.as_read(batch, smooth, sets["ours"].data, ("V", "B", "distance")).data
+    assert torch.equal(told["distance_told"], scenes.pointing.distance)
+    assert not {"distance_told", "distance_error"} & set(theirs)
     truth = ground.truth(batch)
     assert all(np.isfinite(truth.values[name]).all() for name in ("age", "distance", "mass_fov"))
 

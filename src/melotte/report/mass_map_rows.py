@@ -157,6 +157,8 @@ def _channels(batch: Batch, i: int) -> str:
     seen = [name for k, name in enumerate(bands) if data["flux"][i, k].isfinite().any()]
     if "dispersion" in data and data["dispersion"][i].isfinite().any():
         seen.append("dispersions")
+    if "distance_told" in data and data["distance_told"][i].isfinite():
+        seen.append("distance told")
     return ", ".join(seen)
 
 
