@@ -115,7 +115,14 @@ def test_the_benchmark_runs_and_writes_its_numbers(tmp_path, library, monkeypatc
     assert "27.4 [13.7, 95]" in shown
     assert "Errors over those of perceptual" in shown
     found = json.loads(out.read_text())
-    names = {"perceptual", "plain", "ours, V+B", "ours, V alone", "ours, V+B and dispersions"}
+    names = {
+        "perceptual",
+        "plain",
+        "ours, V+B",
+        "ours, V alone",
+        "ours, V+B and dispersions",
+        "ours, V+B and distance",
+    }
     for key in ("pidoc", "ours"):
         rows = found["sets"][key]["methods"]
         assert set(rows) == names
