@@ -7,7 +7,7 @@ import torch
 
 from melotte.errors import MelotteValueError
 from melotte.networks.heads import build_head
-from melotte.networks.map_network import MAPS_AT_ONCE, MapNetwork
+from melotte.networks.map_network import MAPS_AT_ONCE, MapNetwork, interpolated
 from melotte.networks.map_posteriors import map_log_likelihood
 
 SMALL = {"widths": (8, 12, 16), "blocks": (1, 1, 1), "n_features": 24}
@@ -110,6 +110,13 @@ def test_predictions_follow_the_input_and_are_smooth_over_pixels():
     # The input is white noise: the finest waves of the output have next to nothing of its power.
     power = torch.fft.fft2(posterior.mean[0, 0].detach()).abs().square()
     assert float(power[24:41, 24:41].sum()) < 1e-3 * float(power[:, :].sum() - power[0, 0])
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_interpolation_is_that_of_torch(factor):
+    maps = normal(2, 3, 10, 7)
+    expected = torch.nn.functional.interpolate(maps, scale_factor=factor, mode="bicubic")
+    torch.testing.assert_close(interpolated(maps, factor), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_detail_is_how_fine_predictions_are():

@@ -15,6 +15,7 @@ centre, and stars are exchangeable: the coarse stages find the centre from all l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -186,13 +187,31 @@ class MapNetwork(nn.Module):
             state = block(modulation(skip + risen, gathered))
         raw = functional.pixel_shuffle(self.predict(state).float(), self.detail)
         if self.detail < STRIDE:
-            raw = functional.interpolate(raw, scale_factor=STRIDE / self.detail, mode="bicubic")
+            raw = interpolated(raw, STRIDE // self.detail)
         return raw[..., :rows, :columns].contiguous(), self.features(gathered)
 
     def _posterior(self, raw: Tensor) -> MapPosterior:
         mean, log_scale = raw.float().chunk(2, 1)
         degrees = None if self.degrees is None else 2 + functional.softplus(self.degrees)
         return MapPosterior(mean, log_scale.clamp(*LOG_SCALES).exp(), degrees)
+
+
+def interpolated(maps: Tensor, factor: int) -> Tensor:
+    """Maps (..., rows, columns) on a grid that is ``factor`` times as fine, by cubic splines.
+
+    As :func:`torch.nn.functional.interpolate` with ``bicubic``, by a matrix along each axis: many
+    times as fast on a CPU.
+    """
+    down, across = (_spline_matrix(side, factor).to(maps) for side in maps.shape[-2:])
+    return down @ maps @ across.mT
+
+
+@lru_cache(maxsize=32)
+def _spline_matrix(side: int, factor: int) -> Tensor:
+    """What ``side`` values give at each of ``factor * side`` places."""
+    places = torch.eye(side)[None, :, :, None].expand(1, side, side, 4)
+    fine = functional.interpolate(places, (factor * side, 4), mode="bicubic")
+    return fine[0, :, :, 0].T.contiguous()
 
 
 class ChannelModulation(nn.Module):
