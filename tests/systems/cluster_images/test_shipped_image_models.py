@@ -9,6 +9,7 @@ from melotte.api import infer_observations
 from melotte.engine.mocks import mock_batch
 from melotte.engine.random import Stream
 from melotte.flags import Flag
+from melotte.report.image_gallery import roc_area
 from melotte.systems.base import Observation
 from melotte.systems.registry import build_system, load_preset
 
@@ -54,16 +55,21 @@ def test_bright_clusters_are_measured_well(model, mocks, result):
     assert scatter["log_mass"] < 0.15
 
 
-def test_clusters_are_told_from_background(mocks, result):
+def test_clusters_are_told_from_background(model, mocks, result):
     chance = result.columns["class_probability"].values
     visibility = mocks.targets["visibility"].numpy()
     empty = (mocks.targets["class"] < 0.5).numpy()
     complete = ~torch.isnan(mocks.observation.data["image"]).any((1, 2, 3)).numpy()
     assert np.median(chance[(visibility > 5) & complete]) > 0.98
-    assert np.median(chance[empty & complete]) < 0.3
+    # Where most clusters hardly show, as M31's, an empty place may well hold one.
+    assert np.median(chance[empty & complete]) < 0.6
+    judged = complete & (empty | (visibility > 3))
+    assert roc_area(~empty[judged], chance[judged]) > 0.98
     found = result.columns["visibility"].values
     seen = (visibility > 3) & complete
-    assert np.median(np.abs(np.log10(found[seen] / visibility[seen]))) < 0.12
+    # Single stars give much of the light of M31's small clusters, and fall in or out of the aperture.
+    allowed = {"m83": 0.12, "m31": 0.3}[model.name]
+    assert np.median(np.abs(np.log10(found[seen] / visibility[seen]))) < allowed
 
 
 def test_a_masked_band_widens_the_posterior(model, mocks):
