@@ -67,7 +67,8 @@ def test_clusters_are_told_from_background(model, mocks, result):
     assert roc_area(~empty[judged], chance[judged]) > 0.98
     found = result.columns["visibility"].values
     seen = (visibility > 3) & complete
-    # Single stars give much of the light of M31's small clusters, and fall in or out of the aperture.
+    # Single stars give much of the light of M31's small clusters, and fall in or out of the
+    # aperture.
     allowed = {"m83": 0.12, "m31": 0.3}[model.name]
     assert np.median(np.abs(np.log10(found[seen] / visibility[seen]))) < allowed
 
