@@ -20,13 +20,16 @@ from safetensors.torch import save_file
 
 import melotte
 from melotte import api
+from melotte.api.models import with_other_mocks
 from melotte.demo import demo_system
-from melotte.engine.mocks import mock_batch
+from melotte.engine.mocks import draw_mocks
 from melotte.engine.results import InferenceResult
 from melotte.ragged import Ragged
 
 N_MOCKS = 3
 SEED = 4242
+OVERRIDES = {"globular": ("data.size=64",)}
+"""Smaller maps make smaller files."""
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "golden"
 
 
@@ -51,7 +54,9 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name in chosen:
         model = melotte.load(name, device="cpu")
-        observation = mock_batch(demo_system(model), N_MOCKS, SEED, 0).observation
+        system: Any = demo_system(with_other_mocks(model, OVERRIDES.get(name, ())))
+        (batch,) = draw_mocks(system, N_MOCKS, SEED, N_MOCKS)
+        observation = batch.observation
         tensors: dict[str, torch.Tensor] = {}
         for field, value in observation.data.items():
             if isinstance(value, Ragged):

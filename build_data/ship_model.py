@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("overrides", nargs="*", help="data settings of the mocks")
     parser.add_argument("-n", type=int, default=10_000, help="mocks to judge it on")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     root = Path(__file__).resolve().parent.parent
     target = root / "src" / "melotte" / "weights" / f"{arguments.name}.safetensors"
     target.parent.mkdir(exist_ok=True)

@@ -72,17 +72,3 @@ def test_a_distance_that_is_told_makes_masses_and_maps_better(mocks, model):
     assert errors["told"] < 0.15
     assert masses["told"] < 0.8 * masses["untold"]
     assert masses["told"] < 0.12
-
-
-def test_a_dispersion_map_tells_dark_mass_from_none(mocks, model):
-    """Stars twice as fast need four times the mass: what is not seen is dark."""
-    seen = mocks.observation.data["dispersion"].isfinite().flatten(1).sum(1) > 20
-    if int(seen.sum()) < 8:
-        pytest.skip("too few mocks with dispersions")
-    chosen = mocks.select(torch.nonzero(seen)[:, 0])
-    data = dict(chosen.observation.data)
-    plain = infer_observations(model, [chosen.observation], progress=False)
-    fast = Observation(data | {"dispersion": 1.6 * data["dispersion"]})
-    dark = infer_observations(model, [fast], progress=False)
-    k = plain.names.index("dark_fraction")
-    assert np.median(dark.quantiles[:, 1, k] - plain.quantiles[:, 1, k]) > 0.02
