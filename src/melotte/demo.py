@@ -272,7 +272,7 @@ def mass_map_gallery(model: Model, batch: Batch, result: InferenceResult) -> lis
     from melotte.report.mass_map_rows import inferred_maps, mass_map_rows, mock_rows
 
     true = batch.targets["log_mass_map"][:, 0].numpy()
-    inferred, deviation = inferred_maps(result, true.shape)
+    inferred, deviation = maps = inferred_maps(result, true.shape)
     measured: Any = np.isfinite(inferred).all((1, 2))
     shown = measured & (result.flags == 0)
     system: Any = model.system
@@ -281,7 +281,7 @@ def mass_map_gallery(model: Model, batch: Batch, result: InferenceResult) -> lis
             values = batch.theta[:, result.names.index(name)].numpy()
             shown &= (values >= low) & (values <= high)
     distances = batch.theta[:, result.names.index("distance")].numpy()
-    entries = mock_rows(batch, result, _spread(distances, shown, N_ROWS))
+    entries = mock_rows(batch, result, maps, _spread(distances, shown, N_ROWS))
     caption = (
         "Mock globular clusters inside the ranges that the model serves, from near to far: light "
         "as it was observed (red: saturated), the map of mass behind it, the inferred median, and "
@@ -305,27 +305,26 @@ def demo_system(model: Model) -> System:
 
     Of images, one of few fields; of globular clusters, one of the small library.
     """
+    from melotte.api.models import with_other_mocks
     from melotte.systems.cluster_images.system import ImageSystem
     from melotte.systems.globular_clusters.settings import SMALL_LIBRARY
     from melotte.systems.globular_clusters.system import ClusterMapSystem
-    from melotte.systems.registry import build_system
 
-    if not isinstance(model.system, ImageSystem | ClusterMapSystem):
-        return model.system
-    content: Any = {name: model.preset[name] for name in ("name", "system", "model")}
-    data = dict(model.preset["data"])
     if isinstance(model.system, ClusterMapSystem):
-        data |= {"library": SMALL_LIBRARY, "families": {}}
-        system: Any = build_system(content | {"data": data})
-        return system.in_area("test")
-    # A few small tiles take seconds to simulate, the training's take many minutes.
-    data["fields"] = dict(data["fields"]) | {
-        "tiles": DEMO_TILES,
-        "held_out_tiles": DEMO_TILES,
-        "size": min(int(data["fields"].get("size", DEMO_TILE)), DEMO_TILE),
-    }
-    data["setups"] = min(int(data.get("setups", 1)), DEMO_TILES)
-    system = build_system(content | {"data": data})
+        settings = {"library": SMALL_LIBRARY, "families": "{}"}
+    elif isinstance(model.system, ImageSystem):
+        # A few small tiles take seconds to simulate, the training's take many minutes.
+        data = model.preset["data"]
+        settings = {
+            "fields.tiles": DEMO_TILES,
+            "fields.held_out_tiles": DEMO_TILES,
+            "fields.size": min(int(data["fields"].get("size", DEMO_TILE)), DEMO_TILE),
+            "setups": min(int(data.get("setups", 1)), DEMO_TILES),
+        }
+    else:
+        return model.system
+    changed = with_other_mocks(model, [f"data.{name}={value}" for name, value in settings.items()])
+    system: Any = changed.system
     return system.in_area("test")
 
 

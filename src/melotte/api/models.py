@@ -94,7 +94,7 @@ def with_other_mocks(model: Model, overrides: Sequence[str]) -> Model:
                 "data.library=FILE; nothing else"
             )
     names = ("name", "system", "data", "model")
-    preset = overridden({name: model.preset[name] for name in names}, overrides)
+    preset = overridden({name: model.preset[name] for name in names}, model.name, overrides)
     system = build_system(preset)
     if tuple(system.parameters) != tuple(model.parameters):
         raise MelotteValueError(

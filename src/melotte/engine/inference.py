@@ -107,8 +107,6 @@ def infer_batches(
             f"samples {n_samples} and seed {seed} must be >= 0, batch_size {batch_size} >= 1"
         )
     prior = _prior_asked_for(model, prior_file)
-    if known and prior is not None:
-        raise MelotteValueError("a prior and known values do not go together; give one of them")
     maker = RowMaker(model, n_samples, seed, prior, known, maps)
     shown = sys.stderr.isatty() if progress is None else progress
     bar = Progress(total or 0, "measured", style=shown and total is not None)

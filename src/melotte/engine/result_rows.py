@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from melotte.engine.domain import DomainReference
 from melotte.engine.known_values import leading_values
@@ -89,7 +90,7 @@ class RowMaker:
         self.prior = prior
         self.known = dict(known or {})
         # A fault of what holds for all objects is raised before the first of them.
-        leading_values(model, self.known)
+        self._leading(self.known)
         self.maps = maps
         self.domain = DomainReference.from_tensors(model.reference) if model.reference else None
         self.described: dict[str, tuple[str, str]] = {}
@@ -117,7 +118,7 @@ class RowMaker:
     def _measured(self, observation: Observation) -> list[ResultRow]:
         model, ids = self.model, observation.ids
         known = self._known(observation)
-        leading = leading_values(model, known)
+        leading = self._leading(known)
         tell = getattr(model.system, "with_known", None)
         if known and tell is not None:
             observation = tell(observation, known)
@@ -191,10 +192,13 @@ class RowMaker:
 
     def _known(self, observation: Observation) -> dict[str, float]:
         """Known values: those of all objects, and those of this one."""
-        own = observation.header.get("known", {}).get(observation.ids[0], {})
-        if own and self.prior is not None:
-            raise MelotteValueError("a prior and known values do not go together")
-        return self.known | own
+        return self.known | observation.header.get("known", {}).get(observation.ids[0], {})
+
+    def _leading(self, known: Mapping[str, float]) -> Tensor | None:
+        """Known values in the unit cube; refused beside a prior."""
+        if known and self.prior is not None:
+            raise MelotteValueError("a prior and known values do not go together; give one of them")
+        return leading_values(self.model, known)
 
     def _reweighted(
         self, observation: Observation, outputs: Mapping[str, Any]

@@ -34,9 +34,8 @@ _SHARED = (
     "column",
 )
 _NUMBERS = ("sky", "noise", "saturation")
-_SINGLE = ("ra", "dec", "x", "y", "psf_fwhm", "extinction_v", "extinction_error")
-_SINGLE += ("distance", "distance_error")
 _POSITIVE = ("psf_fwhm", "extinction_error", "distance", "distance_error")
+_SINGLE = (*_POSITIVE, "ra", "dec", "x", "y", "extinction_v")
 FILE_OPTIONS = ("mask", "dispersion")
 """Options that name a file."""
 

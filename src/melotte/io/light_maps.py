@@ -318,8 +318,7 @@ def _from_table(
     """Clusters that a table lists, one a row."""
     table = read_table(path)
     names = [str(name) for name in table.columns]
-    files = [name for name in names if name in TABLE_FILES]
-    if not files:
+    if not set(names) & set(TABLE_FILES):
         raise MelotteFileError(
             f"{path} is neither an image nor a table of images, with columns file, or V, B, g, r; "
             f"found: {listed(names)}"
@@ -327,18 +326,17 @@ def _from_table(
     rows = range(table.n_rows)
     ids = table.text("id") if "id" in names else [f"{_stem(path)}-{row + 1}" for row in rows]
     ids = _own_names([str(one) for one in ids], taken)
-    options = [name for name in names if name in OPTION_NAMES]
     for row in rows:
-        own = {name: _cell(table.columns[name][row]) for name in options}
-        for name in FILE_OPTIONS:
-            if own.get(name) is not None:
-                own[name] = str(path.parent / str(own[name]).strip())
-        named = {name: _cell(table.columns[name][row]) for name in files}
-        listed_files = {band: str(one).strip() for band, one in named.items() if one is not None}
+        cells = {name: _cell(table.columns[name][row]) for name in names}
+        cells = {name: value for name, value in cells.items() if value is not None}
+        own = {name: value for name, value in cells.items() if name in OPTION_NAMES}
+        for name in set(own) & set(FILE_OPTIONS):
+            own[name] = str(path.parent / str(own[name]).strip())
+        listed_files = {
+            name: str(value).strip() for name, value in cells.items() if name in TABLE_FILES
+        }
         try:
-            parsed = LightMapOptions.parse(
-                dict(given) | {name: value for name, value in own.items() if value is not None}
-            )
+            parsed = LightMapOptions.parse(dict(given) | own)
             if not listed_files:
                 raise MelotteValueError("no file is named")
             planes = [
@@ -349,9 +347,9 @@ def _from_table(
                 )
             ]
             known = {
-                name.removeprefix(KNOWN): _known(name, table.columns[name][row])
-                for name in names
-                if name.startswith(KNOWN) and _cell(table.columns[name][row]) is not None
+                name.removeprefix(KNOWN): _known(name, value)
+                for name, value in cells.items()
+                if name.startswith(KNOWN)
             }
             yield _joined(planes, ids[row], parsed, known)
         except MelotteError as error:

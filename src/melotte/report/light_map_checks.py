@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from melotte.errors import MelotteError, MelotteValueError
+from melotte.errors import MelotteError
 from melotte.flags import Flag
 from melotte.io.image_files import image_format
 from melotte.io.image_stacks import RejectedImage
@@ -19,7 +19,7 @@ from melotte.io.light_map_options import LightMapOptions
 from melotte.io.light_maps import LightImages, read_light_maps
 from melotte.io.light_planes import FLUX_ZERO_POINT, light_planes, plane_bands
 from melotte.systems.base import Observation, RowError
-from melotte.systems.globular_clusters.reading import observation_of
+from melotte.systems.globular_clusters.reading import clusters
 from melotte.systems.globular_clusters.settings import DataSettings
 
 SHOWN = 3
@@ -112,22 +112,24 @@ def first_lines(lines: Sequence[str], others: str) -> list[str]:
 def _clusters(
     path: Path, data: DataSettings, options: Mapping[str, Any]
 ) -> Iterator[_Cluster | RowError]:
-    """Clusters of a file, one at a time."""
-    for images in read_light_maps([path], options):
-        if isinstance(images, RejectedImage):
-            yield RowError(images.id, images.reason, images.flags)
-            continue
-        needed = data.extinction.mean > 0 and math.isnan(images.options.extinction_v)
-        if needed:
-            clear = replace(images.options, extinction_v=0.0, extinction_error=math.nan)
-            images = replace(images, options=clear)
-        try:
-            yield _described(images, observation_of(images, data), needed)
-        except MelotteValueError as error:
-            if not images.listed:
-                raise
-            reason = str(error).removeprefix(f"{images.id}: ")
-            yield RowError(images.id, reason, int(Flag.FAILED))
+    """Clusters of a file, one at a time; without dust where infer needs an extinction."""
+    needing: set[str] = set()
+
+    def clear(images: LightImages | RejectedImage) -> LightImages | RejectedImage:
+        if isinstance(images, RejectedImage) or not math.isnan(images.options.extinction_v):
+            return images
+        needing.add(images.id)
+        options = replace(images.options, extinction_v=0.0, extinction_error=math.nan)
+        return replace(images, options=options)
+
+    entries: Iterable[LightImages | RejectedImage] = read_light_maps([path], options)
+    if data.extinction.mean > 0:
+        entries = map(clear, entries)
+    for found in clusters(entries, data):
+        if isinstance(found, RowError):
+            yield found
+        else:
+            yield _described(*found, found[0].id in needing)
 
 
 def _described(images: LightImages, observation: Observation, needed: bool) -> _Cluster:

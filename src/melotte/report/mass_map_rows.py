@@ -80,19 +80,26 @@ def inferred_maps(
     return median, deviation
 
 
-def mock_rows(batch: Batch, result: InferenceResult, chosen: Sequence[int]) -> list[MassMapRow]:
+def mock_rows(
+    batch: Batch,
+    result: InferenceResult,
+    maps: tuple[NDArray[np.float32], NDArray[np.float32]],
+    chosen: Sequence[int],
+) -> list[MassMapRow]:
     """What is drawn of some mocks.
 
     Parameters
     ----------
     batch : Batch
     result : InferenceResult
-        Of the batch, with maps.
+        Of the batch.
+    maps : (array, array)
+        Of :func:`inferred_maps`.
     chosen : sequence of int
         Numbers of the mocks.
     """
     true = batch.targets["log_mass_map"][:, 0].cpu().numpy()
-    inferred, deviation = inferred_maps(result, true.shape)
+    inferred, deviation = maps
     light = map_fluxes(batch.observation)[0][:, 0].cpu().numpy()
     scales = map_number(batch.observation, "pixel_scale").tolist()
     truth = batch.theta.cpu().numpy()

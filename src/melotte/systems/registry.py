@@ -66,16 +66,13 @@ def load_preset(source: str | Path, overrides: Sequence[str] = ()) -> Preset:
     MelotteFileError
         When the file cannot be read.
     """
-    content, origin = _read(source)
-    for override in overrides:
-        _apply(content, override)
-    preset = validated(content, origin)
+    preset = overridden(*_read(source), overrides)
     build_system(preset)
     return preset
 
 
-def overridden(content: Mapping[str, Any], overrides: Sequence[str]) -> Preset:
-    """A stored preset with other settings, ``section.key=value`` each.
+def overridden(content: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> Preset:
+    """A preset's content, of ``origin``, with other settings, ``section.key=value`` each.
 
     Raises
     ------
@@ -85,7 +82,7 @@ def overridden(content: Mapping[str, Any], overrides: Sequence[str]) -> Preset:
     changed = copy.deepcopy(dict(content))
     for override in overrides:
         _apply(changed, override)
-    return validated(changed, str(content.get("name", "?")))
+    return validated(changed, origin)
 
 
 def validated(content: Mapping[str, Any], origin: str) -> Preset:

@@ -60,7 +60,7 @@ def star_numbers(observation: Observation) -> Tensor:
     flux, noise = map_fluxes(observation)
     light = flux.nan_to_num(0.0)
     unit = noise.nan_to_num(1.0).clamp(min=1e-9)
-    found = [*_pixel_numbers(light, unit)]
+    found = _pixel_numbers(light, unit)
     size = (int(light.shape[2]), int(light.shape[3]))
     boxes = functional.avg_pool2d(light, _SURROUNDINGS, ceil_mode=True)
     sharp = light - functional.interpolate(boxes, size, mode="bilinear")

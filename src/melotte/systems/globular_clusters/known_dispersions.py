@@ -70,9 +70,7 @@ def known_dispersions(
     if given is not None:
         side = light.shape[0] / n_bins
         column, row, value, spread, area = _points(given, images, side * step)
-        column, row = (
-            (one + 0.5 - start) / step for one, start in ((column, corner[0]), (row, corner[1]))
-        )
+        column, row = (column + 0.5 - corner[0]) / step, (row + 0.5 - corner[1]) / step
         inside = (column >= 0) & (row >= 0) & (column < len(light)) & (row < len(light))
         if not inside.any():
             raise MelotteValueError(f"dispersion {given.path}: no spectrum lies on the map")
@@ -96,9 +94,9 @@ def _points(
 
     Pixels as large as bins are cut into parts, so that none falls between two bins.
     """
-    rows, columns = (one.astype(float) for one in np.nonzero(np.isfinite(given.values)))
-    values = given.values[np.isfinite(given.values)].astype(float)
-    errors = given.errors[np.isfinite(given.values)].astype(float)
+    known = np.isfinite(given.values)
+    rows, columns = (one.astype(float) for one in np.nonzero(known))
+    values, errors = (one[known].astype(float) for one in (given.values, given.errors))
     shape = (int(images.images.shape[1]), int(images.images.shape[2]))
     if given.values.shape == shape and same_grid(given.wcs, images.wcs, shape):
         return columns, rows, values, errors, 1.0

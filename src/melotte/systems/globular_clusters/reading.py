@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,12 +108,32 @@ def observations(
     if misplaced:
         raise MelotteValueError(f"{misplaced[0]}: not an option of images of globular clusters")
     sources = [source] if isinstance(source, str | Path) else list(source)
-    for entry in read_light_maps(sources, given):
+    for found in clusters(read_light_maps(sources, given), data):
+        yield found if isinstance(found, RowError) else found[1]
+
+
+def clusters(
+    entries: Iterable[LightImages | RejectedImage], data: DataSettings
+) -> Iterator[tuple[LightImages, Observation] | RowError]:
+    """Images with what the network is told of them; of a table, an error a cluster without.
+
+    Parameters
+    ----------
+    entries : iterable of LightImages or RejectedImage
+        Of :func:`melotte.io.light_maps.read_light_maps`.
+    data : DataSettings
+
+    Raises
+    ------
+    MelotteValueError
+        See :func:`observation_of`, of a cluster that no table lists.
+    """
+    for entry in entries:
         if isinstance(entry, RejectedImage):
             yield RowError(entry.id, entry.reason, entry.flags)
             continue
         try:
-            yield observation_of(entry, data)
+            yield entry, observation_of(entry, data)
         except MelotteValueError as error:
             if not entry.listed:
                 raise
