@@ -37,7 +37,8 @@ def run_network(model: Model, observation: Observation) -> dict[str, Any]:
     """Outputs of the network for a batch of observations, without gradients."""
     device = device_of(model)
     inputs = model.system.prepare(observation.to(device), model.constants)
-    model.network.eval()
+    if model.network.training:
+        model.network.eval()
     with torch.no_grad():
         return model.network(inputs)
 

@@ -37,7 +37,8 @@ def flag_posteriors(samples: ArrayLike, parameters: Sequence[Parameter]) -> NDAr
     finite = np.isfinite(unit).all((1, 2))
     flags = np.zeros(len(unit), dtype=np.int64)
     flags[finite] |= np.where(at_prior_edge(unit[finite], parameters), int(Flag.PRIOR_EDGE), 0)
-    many = np.stack([is_multimodal(unit[finite, :, i]) for i in range(unit.shape[2])], 1).any(1)
+    one_by_one = unit[finite].transpose(0, 2, 1).reshape(-1, unit.shape[1])
+    many = is_multimodal(one_by_one).reshape(-1, unit.shape[2]).any(1)
     flags[finite] |= np.where(many, int(Flag.MULTIMODAL), 0)
     return flags
 

@@ -61,7 +61,8 @@ class TruncatedNormalMixture(Family):
 
     def log_density(self, settings: Tensor, u: Tensor) -> Tensor:
         """Log density at ``u`` (...,) in [0, 1], settings of shape (..., n_settings)."""
-        weights, places, scales = self._mixture(settings)
+        logits, places, scales = self._mixture(settings)
+        weights = torch.log_softmax(logits, -1)
         score = (u[..., None] - places) / scales
         log_normal = -0.5 * score**2 - torch.log(scales) - 0.5 * math.log(2 * math.pi)
         inside = torch.special.ndtr((1 - places) / scales) - torch.special.ndtr(-places / scales)
@@ -69,10 +70,10 @@ class TruncatedNormalMixture(Family):
 
     def draw(self, settings: Tensor, uniform: Tensor) -> Tensor:
         """Draws (...,): one uniform number chooses the component, one the place in it."""
-        weights, places, scales = self._mixture(settings)
+        logits, places, scales = self._mixture(settings)
         # The first parameter's mixture is one for all draws of an object.
         shape = (*uniform.shape[1:], self.components)
-        cumulative = weights.exp().cumsum(-1).expand(shape)
+        cumulative = torch.softmax(logits, -1).cumsum(-1).expand(shape)
         chosen = (uniform[0, ..., None] > cumulative[..., :-1]).sum(-1, keepdim=True)
         place = places.expand(shape).gather(-1, chosen)[..., 0]
         scale = scales.expand(shape).gather(-1, chosen)[..., 0]
@@ -82,7 +83,7 @@ class TruncatedNormalMixture(Family):
         return (place + scale * torch.special.ndtri(fraction)).clamp(0, 1)
 
     def _mixture(self, settings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log weights, means and scales, each (..., components)."""
+        """Unnormalised log weights, means and scales, each (..., components)."""
         logits, places, scales = settings.chunk(3, -1)
         scale = scales.clamp(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE)).exp()
-        return torch.log_softmax(logits, -1), torch.sigmoid(places), scale
+        return logits, torch.sigmoid(places), scale

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from melotte.compression import asinh
+
 LOWEST = -0.9
 """Counts/s below which Paper I's logarithm is held: it has no value at -1, which only an
 over-subtracted pixel reaches."""
@@ -64,4 +66,4 @@ def paper_two_preparation(images: Tensor) -> Tensor:
     spread = ((offset**2).sum((-2, -1), keepdim=True) / count).sqrt()
     # Rounding leaves a constant band offsets of the mean's last digits.
     least = 1e-6 * mean.abs() + torch.finfo(images.dtype).tiny
-    return torch.where(spread > least, torch.asinh(offset / spread.clamp(min=least)), 0.0)
+    return torch.where(spread > least, asinh(offset / spread.clamp(min=least)), 0.0)

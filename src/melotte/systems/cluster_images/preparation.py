@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from melotte.compression import asinh
 from melotte.errors import MelotteValueError
 from melotte.systems.base import Field, Observation
 from melotte.systems.cluster_images.settings import ModelSettings
@@ -135,7 +136,7 @@ def _features(
     camera[0] = torch.log(camera[0])
     context = torch.cat(
         [
-            torch.where(known, torch.asinh(level / scale), 0.0),
+            torch.where(known, asinh(level / scale), 0.0),
             torch.where(known, torch.log(scatter.clamp(min=0) / scale + floor / scale), 0.0),
             torch.log(_per_band(observation, "exposure")),
             torch.log(_per_band(observation, "fwhm")),
@@ -145,8 +146,8 @@ def _features(
         1,
     )
     return {
-        "image": torch.asinh(above / scale[:, None, None]),
-        "photometry": torch.asinh(in_noise).flatten(1),
+        "image": asinh(above / scale[:, None, None]),
+        "photometry": asinh(in_noise).flatten(1),
         "context": context.nan_to_num(0.0),
     }
 

@@ -106,8 +106,18 @@ def _pixel_numbers(light: Tensor, unit: Tensor) -> list[Tensor]:
 
 def _is_peak(light: Tensor) -> Tensor:
     """Whether a pixel is the brightest of the square about it."""
-    across = functional.max_pool2d(light[:, None], (1, _PEAK), 1, (0, _PEAK // 2))
-    return light == functional.max_pool2d(across, (_PEAK, 1), 1, (_PEAK // 2, 0))[:, 0]
+    return light == _greatest_near(_greatest_near(light, 2), 1)
+
+
+def _greatest_near(light: Tensor, axis: int) -> Tensor:
+    """Of each pixel and its neighbours along an axis; many times as fast as pooling on a CPU."""
+    found = light.clone()
+    n = light.shape[axis]
+    for step in range(1, _PEAK // 2 + 1):
+        for to, of in ((0, step), (step, 0)):
+            part = found.narrow(axis, to, n - step)
+            torch.maximum(part, light.narrow(axis, of, n - step), out=part)
+    return found
 
 
 def _quantiles(light: Tensor, levels: tuple[float, ...]) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from melotte.compression import asinh
 from melotte.errors import MelotteValueError
 from melotte.systems.base import Batch, Field, Observation
 from melotte.systems.globular_clusters.bright_stars import n_numbers, star_numbers
@@ -117,7 +118,7 @@ def _features(observation: Observation, constants: Mapping[str, Any]) -> tuple[T
     unit = torch.where(noise > 0, noise, scale)
     known = torch.isfinite(flux)
     spread = flux.new_tensor(constants["spread"])[:, None, None]
-    light = torch.asinh(flux.nan_to_num(0.0) / unit[..., None, None]) / spread
+    light = asinh(flux.nan_to_num(0.0) / unit[..., None, None]) / spread
     channels = [light, (~known).float()]
     pixel, fwhm = (map_number(observation, name) for name in ("pixel_scale", "psf_fwhm"))
     told = [
@@ -139,9 +140,7 @@ def _features(observation: Observation, constants: Mapping[str, Any]) -> tuple[T
     if dispersion is not None:
         error: Any = observation.data["dispersion_error"]
         seen = torch.isfinite(dispersion) & torch.isfinite(error)
-        kinematics = torch.stack(
-            [torch.asinh(dispersion / _DISPERSION), torch.asinh(error), seen], 1
-        )
+        kinematics = torch.stack([asinh(dispersion / _DISPERSION), asinh(error), seen], 1)
         kinematics = torch.where(seen[:, None], kinematics, 0.0)
         channels.append(functional.interpolate(kinematics, size=(rows, columns)))
         told.append(seen.flatten(1).float().mean(1, keepdim=True))
