@@ -304,6 +304,7 @@ def test_a_library_that_does_not_serve_is_refused(library, settings, complaint):
         ("data.bands=[B]", r"\[V, B\]"),
         ("data.size=50", "16"),
         ("data.distance=[5, 2]", "must be above 0 and not fall"),
+        ("data.distance_error=[0, 0.1]", "distance_error: .* must be above 0"),
         ("data.families={training: [a], test: [a]}", "different families"),
         ("model.blocks=[1]", "one a stage"),
     ],

@@ -197,6 +197,11 @@ def test_pidoc_reads_v_alone(library):
         load_preset("globular-pidoc", ["data.bands=[V, B]"])
 
 
+def test_pidoc_has_no_served_ranges(library):
+    with pytest.raises(MelotteValueError, match="data.served: pi-DOC .* found distance"):
+        load_preset("globular-pidoc", ["data.served={distance: [12, 90]}"])
+
+
 def test_the_perceptual_loss_with_weights_of_a_file(tmp_path, library):
     arrays = {}
     generator = np.random.default_rng(2)

@@ -54,7 +54,7 @@ class PiDoc(ClusterMapSystem):
     Raises
     ------
     MelotteValueError
-        When there are other bands or channels.
+        When there are other bands or channels, or served ranges.
     """
 
     name = "chardin-bianchini"
@@ -68,6 +68,11 @@ class PiDoc(ClusterMapSystem):
             raise MelotteValueError(
                 f"data.bands: pi-DOC reads maps in V alone, found {list(data.bands)} and a "
                 f"dispersion_share of {data.dispersion_share:g}"
+            )
+        if data.served:
+            raise MelotteValueError(
+                "data.served: pi-DOC serves what it is trained on, so leave it out; found "
+                f"{', '.join(data.served)}"
             )
         farthest = _MARGIN * data.distance_range[1]
         parameters = (

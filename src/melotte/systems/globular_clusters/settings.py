@@ -181,7 +181,7 @@ class DataSettings(Settings):
     def _check(self) -> Self:
         if self.bands not in (("V",), ("V", "B")):
             raise ValueError(f"bands: {list(self.bands)}; allowed are [V] and [V, B]")
-        for name in ("pixel_scale", "psf_fwhm", "distance"):
+        for name in ("pixel_scale", "psf_fwhm", "distance", "distance_error"):
             low, high = getattr(self, name)
             if not 0 < low <= high < math.inf:
                 raise ValueError(f"{name}: [{low}, {high}] must be above 0 and not fall")
