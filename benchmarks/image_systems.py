@@ -134,6 +134,7 @@ def paper_two(
     plain, truth, readings = compare(
         methods, paper2.mocks(ground, options.n), options.seed, paper2.PUBLISHED, "Test mocks"
     )
+    tables.show_bounds(plain, parameters, TITLES)
     tables.show_coverage(plain, parameters, TITLES)
     tables.show_classes(plain, TITLES)
     same = paper2.same_noise_classes(ground, methods, truth, readings, options.n)

@@ -55,11 +55,12 @@ def error_rows(
 
     ``p95_abs`` is the paper's bound, with the error of resampling clusters; ``core`` half of the
     range that holds the middle 68 % of the errors; ``p95_young`` and ``p95_old`` the bound below
-    and above an age of 10^8 yr.
+    and above an age of 10^8 yr; ``p95_by_visibility`` in bins of true visibility.
     """
     rows: dict[str, dict[str, Any]] = {}
     known = truth.is_cluster
     names = [parameter.name for parameter in parameters]
+    bins = [in_bin(truth.visibility[known], k) for k in range(len(VISIBILITIES) - 1)]
     ages = truth.theta[known, names.index("log_age")] if "log_age" in names else None
     for i, parameter in enumerate(parameters):
         true = truth.theta[known, i]
@@ -74,6 +75,9 @@ def error_rows(
                 young = ages < OLD
                 found["p95_young"] = bound_and_error((given - true)[young])[0]
                 found["p95_old"] = bound_and_error((given - true)[~young])[0]
+            found["p95_by_visibility"] = [
+                bound_and_error((given - true)[one])[0] if one.any() else math.nan for one in bins
+            ]
             rows[parameter.name][name] = found
     return rows
 

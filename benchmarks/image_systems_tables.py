@@ -47,6 +47,21 @@ def show_errors(
             name = ""
 
 
+def show_bounds(
+    found: Mapping[str, Mapping[str, Any]],
+    parameters: Sequence[Parameter],
+    titles: Mapping[str, str],
+) -> None:
+    """95 % bounds of every method's medians, in bins of visibility."""
+    print(f"\n95 % of errors of medians within, by true visibility\n{'':54s}", end="")
+    print("".join(f"{name:>10s}" for name in bin_names()))
+    for parameter in parameters:
+        for key, row in found.items():
+            cells = row["errors"][parameter.name]["median"]["p95_by_visibility"]
+            line = "".join(f"{cell:10.3f}" for cell in cells)
+            print(f"{parameter.name:22s}{titles[key]:32s}{line}")
+
+
 def show_coverage(
     found: Mapping[str, Mapping[str, Any]],
     parameters: Sequence[Parameter],

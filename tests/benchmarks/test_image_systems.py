@@ -55,6 +55,10 @@ def test_errors_are_those_planted_and_are_compared_on_the_same_clusters():
     assert rows["core"] == pytest.approx(0.1, rel=0.08)
     assert rows["p95_abs"] == pytest.approx(0.196, rel=0.06)
     assert rows["p95_young"] == pytest.approx(rows["p95_old"], rel=0.15)
+    bounds = rows["p95_by_visibility"]
+    assert len(bounds) == len(measures.bin_names())
+    seen = np.array(bounds)[np.isfinite(bounds)]
+    assert (abs(seen / 0.196 - 1) < 0.4).all()
     # The error of a quantile of |normal| is sqrt(q(1-q)/n) over its density.
     assert rows["p95_error"] == pytest.approx(0.1 * np.sqrt(0.95 * 0.05 / N) / 0.117, rel=0.3)
     ratio = measures.ratios(truth, good, bad, PARAMETERS)["log_mass"]

@@ -34,7 +34,7 @@ def models_table(console: Console | None = None) -> None:
     for name, justify in (
         ("model and parameter", "left"),
         ("range", "right"),
-        ("mean |error|", "right"),
+        ("MAE", "right"),
         ("R2", "right"),
         ("68 %", "right"),
         ("95 %", "right"),
@@ -46,7 +46,10 @@ def models_table(console: Console | None = None) -> None:
             table.add_row(*row)
         table.add_section()
     console.print(table)
-    console.print("68 % and 95 %: share of true values inside the interval of that name")
+    console.print(
+        "MAE: mean absolute error of the median. 68 % and 95 %: share of true values inside the "
+        "interval of that name."
+    )
 
 
 def model_rows(name: str, metadata: Mapping[str, Any]) -> list[list[str]]:
@@ -69,7 +72,7 @@ def model_rows(name: str, metadata: Mapping[str, Any]) -> list[list[str]]:
         rows.append(
             [
                 f"  {parameter['name']} {parameter['unit']}".rstrip(),
-                f"{parameter['low']:g} to {parameter['high']:g}",
+                f"{parameter['low']:.4g} to {parameter['high']:.4g}",
                 *(_number(found.get(key)) for key in ("mae", "r2", "coverage_68", "coverage_95")),
             ]
         )

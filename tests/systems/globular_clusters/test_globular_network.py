@@ -198,7 +198,7 @@ def test_pidoc_reads_v_alone(library):
 
 
 def test_pidoc_has_no_served_ranges(library):
-    with pytest.raises(MelotteValueError, match="data.served: pi-DOC .* found distance"):
+    with pytest.raises(MelotteValueError, match=r"data\.served: pi-DOC .* found distance"):
         load_preset("globular-pidoc", ["data.served={distance: [12, 90]}"])
 
 
