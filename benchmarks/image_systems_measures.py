@@ -39,13 +39,19 @@ def in_bin(visibility: Array, number: int) -> NDArray[np.bool_]:
     return (visibility >= VISIBILITIES[number]) & (visibility < VISIBILITIES[number + 1])
 
 
+def bound(error: Array) -> float:
+    """95th percentile of absolute errors; NaN of fewer than two."""
+    size = np.abs(error[np.isfinite(error)])
+    return float(np.quantile(size, 0.95)) if len(size) > 1 else math.nan
+
+
 def bound_and_error(error: Array, seed: int = 0) -> tuple[float, float]:
     """95th percentile of absolute errors, and the standard deviation of its resamples."""
     size = np.abs(error[np.isfinite(error)])
     if len(size) < 2:
         return math.nan, math.nan
     rows = np.random.default_rng(seed).integers(len(size), size=(RESAMPLES, len(size)))
-    return float(np.quantile(size, 0.95)), float(np.quantile(size[rows], 0.95, axis=1).std())
+    return bound(error), float(np.quantile(size[rows], 0.95, axis=1).std())
 
 
 def error_rows(
@@ -73,11 +79,9 @@ def error_rows(
             found["core"] = float(high - low) / 2
             if ages is not None:
                 young = ages < OLD
-                found["p95_young"] = bound_and_error((given - true)[young])[0]
-                found["p95_old"] = bound_and_error((given - true)[~young])[0]
-            found["p95_by_visibility"] = [
-                bound_and_error((given - true)[one])[0] if one.any() else math.nan for one in bins
-            ]
+                found["p95_young"] = bound((given - true)[young])
+                found["p95_old"] = bound((given - true)[~young])
+            found["p95_by_visibility"] = [bound((given - true)[one]) for one in bins]
             rows[parameter.name][name] = found
     return rows
 
@@ -181,7 +185,7 @@ def visibility_rows(truth: Truth, reading: Reading) -> dict[str, float] | None:
     return {
         "bias": float(error.mean()),
         "std": float(error.std()),
-        "p95_abs": bound_and_error(error)[0],
+        "p95_abs": bound(error),
     }
 
 
