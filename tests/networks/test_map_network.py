@@ -119,6 +119,18 @@ def test_interpolation_is_that_of_torch(factor):
     torch.testing.assert_close(interpolated(maps, factor), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_training_after_an_inference_of_the_same_size() -> None:
+    # Of a size that no other test has: its matrix is made by the inference.
+    side = 37
+    with torch.inference_mode():
+        interpolated(torch.zeros(1, 1, side, side), 2)
+    maps = torch.zeros(1, 1, side, side, requires_grad=True)
+    interpolated(maps, 2).sum().backward()
+    assert maps.grad is not None
+    # Every pixel is shared out among four finer ones.
+    assert float(maps.grad.mean()) == pytest.approx(4)
+
+
 def test_detail_is_how_fine_predictions_are():
     shares = []
     for detail in (1, 2, 4):

@@ -209,9 +209,11 @@ def interpolated(maps: Tensor, factor: int) -> Tensor:
 @lru_cache(maxsize=32)
 def _spline_matrix(side: int, factor: int) -> Tensor:
     """What ``side`` values give at each of ``factor * side`` places."""
-    places = torch.eye(side)[None, :, :, None].expand(1, side, side, 4)
-    fine = functional.interpolate(places, (factor * side, 4), mode="bicubic")
-    return fine[0, :, :, 0].T.contiguous()
+    # Kept for trainings, too, which cannot use a tensor that an inference has made.
+    with torch.inference_mode(False):
+        places = torch.eye(side)[None, :, :, None].expand(1, side, side, 4)
+        fine = functional.interpolate(places, (factor * side, 4), mode="bicubic")
+        return fine[0, :, :, 0].T.contiguous()
 
 
 class ChannelModulation(nn.Module):
