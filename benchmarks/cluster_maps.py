@@ -29,17 +29,12 @@ from torch import Tensor
 
 from melotte.ragged import Ragged
 from melotte.telescope.bright_stars import brightest_stars
-from melotte.telescope.cluster_maps import (
-    MapGrid,
-    Pointing,
-    ProjectedStars,
-    mass_map,
-    render_light,
-)
+from melotte.telescope.cluster_maps import MapGrid, mass_map, render_light
 from melotte.telescope.map_noise import apparent_flux, record
 from melotte.telescope.map_smoothing import smoothed
 from melotte.telescope.moffat import MoffatPSF
 from melotte.telescope.panstarrs import PAN_STARRS_3PI
+from melotte.telescope.projected_stars import Pointing, ProjectedStars
 
 N_STARS = 50_000
 DISTANCES = (10.0, 30.0, 100.0)

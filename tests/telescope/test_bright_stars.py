@@ -7,7 +7,8 @@ import torch
 
 from melotte.ragged import Ragged
 from melotte.telescope.bright_stars import brightest_stars, sampling_noise
-from melotte.telescope.cluster_maps import MapGrid, Pointing, ProjectedStars
+from melotte.telescope.cluster_maps import MapGrid
+from melotte.telescope.projected_stars import Pointing, ProjectedStars
 
 GRID = MapGrid(40, 40)
 

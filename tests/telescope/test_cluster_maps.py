@@ -9,15 +9,9 @@ import torch
 
 from melotte.errors import MelotteValueError
 from melotte.ragged import Ragged
-from melotte.telescope.cluster_maps import (
-    MapGrid,
-    Pointing,
-    ProjectedStars,
-    mass_map,
-    render_light,
-    star_sums,
-)
+from melotte.telescope.cluster_maps import MapGrid, mass_map, render_light, star_sums
 from melotte.telescope.moffat import MoffatPSF
+from melotte.telescope.projected_stars import Pointing, ProjectedStars
 
 SMALL = MapGrid(40, 40)
 

@@ -7,8 +7,10 @@ import torch
 
 from melotte.errors import MelotteValueError
 from melotte.ragged import Ragged
-from melotte.telescope.cluster_maps import MapGrid, Pointing, ProjectedStars
+from melotte.telescope.cluster_maps import MapGrid
 from melotte.telescope.dispersion_maps import Spectrograph, dispersion_map
+from melotte.telescope.measured_dispersions import squared_error
+from melotte.telescope.projected_stars import Pointing, ProjectedStars
 
 GRID = MapGrid(32, 32)
 BINS = Spectrograph(bin_pixels=16)
@@ -76,10 +78,61 @@ def test_measured_dispersions_scatter_as_stated(generator: torch.Generator) -> N
     stars = even_field(3000, 1, 7.0, generator)
     bright = Spectrograph(bin_pixels=16, sky_brightness=18.5)
     found = dispersion_map(stars, Pointing.of(1, 206.265), bright, GRID)
-    draws = torch.stack([found.measured(generator) for _ in range(400)])
-    assert torch.allclose(draws.mean(0), found.dispersion, rtol=0.05)
-    assert torch.allclose(draws.std(0), found.measurement_error, rtol=0.15)
+    draws = [found.measured(generator) for _ in range(400)]
+    values = torch.stack([one.dispersion for one in draws])
+    assert torch.allclose(values.mean(0), found.dispersion, rtol=0.05)
+    assert torch.allclose(values.std(0), found.measurement_error, rtol=0.15)
     assert bool((found.error >= found.sampling_error).all())
+    # What is told scatters with what was measured, about what is true.
+    told = torch.stack([squared_error(one.dispersion, one.error) for one in draws])
+    true = 2 * found.dispersion * found.measurement_error
+    assert torch.allclose(told.median(0).values, true, rtol=0.1)
+    assert float(torch.corrcoef(torch.stack([values[:, 0, 0, 0], told[:, 0, 0, 0]]))[0, 1]) > 0.99
+
+
+def test_lines_that_are_not_resolved_have_errors_that_tell_no_dispersion(
+    generator: torch.Generator,
+) -> None:
+    seen = []
+    for sigma in (0.1, 1.0):
+        stars = even_field(2000, 40, sigma, generator)
+        found = dispersion_map(stars, Pointing.of(40, 206.265), BINS, GRID).measured(generator)
+        assert bool((found.dispersion > 0).all() & found.error.isfinite().all())
+        seen.append(squared_error(found.dispersion, found.error).median())
+    assert float(seen[1] / seen[0]) == pytest.approx(1, abs=0.1)
+
+
+def test_a_line_ten_times_as_narrow_is_measured_better_with_finer_pixels(
+    generator: torch.Generator,
+) -> None:
+    stars = even_field(2000, 2, 3.0, generator)
+    both = Spectrograph(line_spread=torch.tensor([50.0, 5.0]), sky_brightness=30.0)
+    same = stars.select(torch.tensor([0, 0]))
+    found = dispersion_map(same, Pointing.of(2, 206.265), both, GRID)
+    ratio = found.signal_to_noise[0] / found.signal_to_noise[1]
+    assert float(ratio.mean()) == pytest.approx(10**0.5, rel=1e-4)
+    errors = found.width_error[0] / found.width_error[1]
+    assert float(errors.mean()) == pytest.approx(10**0.5, rel=1e-4)
+
+
+def test_faint_bins_are_joined_and_share_their_spectrum(generator: torch.Generator) -> None:
+    stars = even_field(2000, 1, 7.0, generator)
+    pointing, grid = Pointing.of(1, 206.265), MapGrid(64, 64)
+    alone = dispersion_map(stars, pointing, BINS, grid)
+    lit = alone.dispersion.isfinite()
+    assert int(lit.sum()) > 4
+    least = 0.999 * float(alone.signal_to_noise[lit].quantile(0.4))
+    joining = Spectrograph(bin_pixels=16, least_signal=least)
+    found = dispersion_map(stars, pointing, joining, grid)
+    seen = found.dispersion.isfinite()
+    assert bool((found.signal_to_noise[seen] >= least).all())
+    kept = alone.signal_to_noise >= least
+    torch.testing.assert_close(found.dispersion[kept], alone.dispersion[kept])
+    shared = found.spectrum[seen & ~kept]
+    assert len(shared) > len(shared.unique())
+    measured = found.measured(generator).dispersion
+    for number in found.spectrum[seen].unique().tolist():
+        assert len(measured[seen & (found.spectrum == number)].unique()) == 1
 
 
 def test_signal_to_noise_is_that_of_counted_electrons() -> None:
@@ -94,14 +147,17 @@ def test_bins_without_light_have_no_value(generator: torch.Generator) -> None:
     none = ProjectedStars.of(Ragged.pack([torch.empty(0, 5)]))
     found = dispersion_map(none, Pointing.of(1, 30.0), BINS, GRID)
     assert bool(found.dispersion.isnan().all())
-    assert bool(found.measured(generator).isnan().all())
+    measured = found.measured(generator)
+    assert bool(measured.dispersion.isnan().all() & measured.error.isnan().all())
 
 
 def test_settings_that_do_not_fit(generator: torch.Generator) -> None:
     stars = even_field(5, 1, 7.0, generator)
     with pytest.raises(MelotteValueError, match="bins of 64 pixels do not fit"):
         dispersion_map(stars, Pointing.of(1, 30.0), Spectrograph(bin_pixels=64), GRID)
-    with pytest.raises(MelotteValueError, match="must be above 0"):
-        Spectrograph(exposure=0.0)
+    with pytest.raises(MelotteValueError, match="exposure must be above 0, found 0"):
+        Spectrograph(exposure=torch.tensor([10.0, 0.0]))
     with pytest.raises(MelotteValueError, match="line_spread"):
         Spectrograph(line_spread=-1.0)
+    with pytest.raises(MelotteValueError, match="least_signal"):
+        Spectrograph(least_signal=-1.0)

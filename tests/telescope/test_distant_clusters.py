@@ -7,13 +7,8 @@ import math
 import pytest
 import torch
 
-from melotte.telescope.cluster_maps import (
-    ARCSEC_PER_RADIAN,
-    MapGrid,
-    Pointing,
-    ProjectedStars,
-    render_light,
-)
+from melotte.telescope.cluster_maps import MapGrid, render_light
+from melotte.telescope.projected_stars import ARCSEC_PER_RADIAN, Pointing, ProjectedStars
 
 SIZE, CELLS, BETA = 32, 15, 2.5
 

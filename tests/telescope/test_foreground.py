@@ -9,9 +9,10 @@ from melotte.errors import MelotteValueError
 from melotte.ragged import Ragged
 from melotte.sky.apparent_field_stars import ApparentFieldStars
 from melotte.sky.isochrones import StellarGrid
-from melotte.telescope.cluster_maps import MapGrid, Pointing, mass_map, render_light, star_sums
+from melotte.telescope.cluster_maps import MapGrid, mass_map, render_light, star_sums
 from melotte.telescope.foreground import field_stars, placed_field_stars
 from melotte.telescope.map_noise import apparent_flux
+from melotte.telescope.projected_stars import Pointing
 
 BANDS = ["Bessell_V", "Bessell_B"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from melotte.errors import MelotteValueError
-from melotte.telescope.cluster_maps import MapGrid, Pointing, ProjectedStars, render_light
+from melotte.telescope.cluster_maps import MapGrid, render_light
 from melotte.telescope.map_noise import (
     ImagingSurvey,
     apparent_flux,
@@ -16,6 +16,7 @@ from melotte.telescope.map_noise import (
     surface_brightness,
 )
 from melotte.telescope.panstarrs import PAN_STARRS_3PI, PAN_STARRS_DEPTH, PAN_STARRS_SEEING
+from melotte.telescope.projected_stars import Pointing, ProjectedStars
 
 SURVEY = ImagingSurvey(("V",), (25.0,), (100.0,), 4.0, (21.0,), (6.0,), (-math.inf,), (1.0,), 0.25)
 SCALE = torch.tensor([0.25])

@@ -6,8 +6,9 @@ import pytest
 import torch
 from scipy.integrate import dblquad
 
-from melotte.telescope.cluster_maps import ARCSEC_PER_RADIAN, MapGrid, Pointing
+from melotte.telescope.cluster_maps import MapGrid
 from melotte.telescope.plummer_maps import plummer_map
+from melotte.telescope.projected_stars import ARCSEC_PER_RADIAN, Pointing
 
 GRID = MapGrid(12, 16)
 

@@ -8,8 +8,9 @@ import torch
 
 from melotte.errors import MelotteValueError
 from melotte.io.star_snapshots import StarSnapshot
-from melotte.telescope.cluster_maps import MapGrid, Pointing, mass_map, render_light
+from melotte.telescope.cluster_maps import MapGrid, mass_map, render_light
 from melotte.telescope.panstarrs import KOSTOV_BONEV_2018
+from melotte.telescope.projected_stars import Pointing
 from melotte.telescope.snapshot_stars import panstarrs_luminosities, projected_stars
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from melotte.telescope.cluster_maps import MapGrid, Pointing, ProjectedStars
+from melotte.telescope.cluster_maps import MapGrid
+from melotte.telescope.projected_stars import Pointing, ProjectedStars
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from torch import Tensor
 from melotte.errors import MelotteValueError
 from melotte.ragged import Ragged
 from melotte.sky.apparent_field_stars import ApparentFieldStars
-from melotte.telescope.cluster_maps import MapGrid, Pointing, ProjectedStars
+from melotte.telescope.cluster_maps import MapGrid
+from melotte.telescope.projected_stars import Pointing, ProjectedStars
 
 
 def field_stars(

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from melotte.telescope.cluster_maps import MapGrid, Pointing
+from melotte.telescope.cluster_maps import MapGrid
+from melotte.telescope.projected_stars import Pointing
 
 _LEAST_SCALE = 1e-6
 """Pixels; smaller spheres are points."""

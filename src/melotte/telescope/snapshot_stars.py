@@ -12,8 +12,8 @@ from torch import Tensor
 from melotte.errors import MelotteValueError
 from melotte.io.star_snapshots import StarSnapshot
 from melotte.ragged import Ragged
-from melotte.telescope.cluster_maps import ProjectedStars
 from melotte.telescope.panstarrs import ColourRelation
+from melotte.telescope.projected_stars import ProjectedStars
 
 
 def projected_stars(

@@ -9,8 +9,8 @@ from small_library import SMALL
 from melotte.engine.mocks import mock_batch
 from melotte.engine.random import keyed_generator
 from melotte.errors import MelotteValueError
+from melotte.sky.dark_mass import plummer_share_within
 from melotte.sky.extinction import fitzpatrick99
-from melotte.systems.globular_clusters import scenes as scenes_module
 from melotte.systems.globular_clusters.dark_mass import DarkMass
 from melotte.systems.globular_clusters.library_stars import draw_chances
 from melotte.systems.globular_clusters.mock_settings import DarkMassSettings
@@ -25,7 +25,9 @@ CLEAN = [
     "data.psf_fwhm=2.0",
     "data.distance=60",
 ]
-DARK = "data.dark_mass={share: 1, central_share: 0.5}"
+NOISELESS = "data.kinematics={star_share: 0, exposure: [1.0e+12, 1.0e+12], least_signal: 0}"
+# Half of such a Plummer's sphere lies within the stars' half-mass radius.
+DARK = "data.dark_mass={share: 1, central_share: 0.5, diffuse_scale: [0.766, 0.767]}"
 
 
 def system_of(library, *settings, preset="globular"):
@@ -95,16 +97,16 @@ def test_dark_mass_is_drawn_as_the_settings_say():
         diffuse_scale=(1.0, 2.0),
     )
     n = 20_000
-    dark = DarkMass.draw(
-        settings, torch.full((n,), 1e5), torch.full((n,), 3.0), keyed_generator(1, 0)
-    )
+    radius = torch.full((n,), 3.0)
+    dark = DarkMass.draw(settings, torch.full((n,), 1e5), radius, keyed_generator(1, 0))
     exists = dark.mass > 0
     central = exists & (dark.scale == 0)
     assert float(exists.float().mean()) == pytest.approx(0.4, abs=0.02)
     assert float(central.sum() / exists.sum()) == pytest.approx(0.25, abs=0.02)
-    torch.testing.assert_close(
-        dark.mass[exists] / (dark.mass[exists] + 1e5), dark.fraction[exists], rtol=1e-4, atol=0
-    )
+    # Within the half-mass radius, where half of the stars' mass is.
+    inner = dark.mass * plummer_share_within(radius, dark.scale)
+    fraction = inner / (inner + 5e4)
+    torch.testing.assert_close(fraction[exists], dark.fraction[exists], rtol=1e-4, atol=0)
     torch.testing.assert_close(dark.ratio * 1e5, dark.mass)
     assert float(dark.fraction[central].log10().mean()) == pytest.approx(-1.5, abs=0.03)
     diffuse = exists & ~central
@@ -121,15 +123,18 @@ def test_dark_mass_is_on_the_map_and_in_its_fraction_alone(library):
     scenes = system.draw(40, keyed_generator(5, 1))
     fraction = column(system, scenes.theta, "dark_fraction")
     of_stars = 10 ** column(system, scenes.theta, "log_total_mass")
-    # All stars and nearly all dark mass stand on so wide a map.
-    all_mass = scenes.mass.sum((1, 2))
-    torch.testing.assert_close(1 - of_stars / all_mass, fraction, rtol=0.04, atol=2e-3)
+    # All stars and nearly all dark mass stand on so wide a map, half of either within the stars'
+    # half-mass radius; but for a black hole's, which is all there.
+    dark = scenes.mass.sum((1, 2)) / of_stars - 1
+    inner = fraction / (1 - fraction)
+    as_wide = (dark - inner).abs() < (dark - inner / 2).abs()
+    assert 0.2 < float(as_wide.float().mean()) < 0.8
+    torch.testing.assert_close(dark, torch.where(as_wide, inner, inner / 2), rtol=0.04, atol=2e-3)
     fov = 10 ** column(system, scenes.theta, "log_mass_fov")
     torch.testing.assert_close(fov, of_stars, rtol=1e-3, atol=0)
 
 
-def test_dark_mass_raises_dispersions(library, monkeypatch):
-    monkeypatch.setattr(scenes_module, "LEAST_SIGNAL", 0.0)
+def test_dark_mass_raises_dispersions(library):
     wide = ["data.pixel_scale=8.0", "data.psf_fwhm=16.0", "data.distance=160", "data.offset=0"]
     seen = []
     for fraction in ("0.000001", "0.5"):
@@ -137,7 +142,7 @@ def test_dark_mass_raises_dispersions(library, monkeypatch):
             f"data.dark_mass={{share: 1, central_share: 0, diffuse_scale: [0.766, 0.767], "
             f"diffuse_fraction: [{fraction}, {fraction}], central_fraction: 0.01}}"
         )
-        system = system_of(library, *CLEAN, *wide, "data.dispersion_share=1", dark)
+        system = system_of(library, *CLEAN, *wide, "data.dispersion_share=1", dark, NOISELESS)
         scenes = system.draw(60, keyed_generator(6, 1))
         seen.append(scenes.dispersion[:, 1, 1])
     # As much dark mass as there are stars, and where they are: twice the square.

@@ -260,17 +260,26 @@ def test_noise_is_that_of_empty_sky(library):
 
 
 def test_bright_stars_saturate(library):
-    data = mock_batch(system_of(library, "data.distance=1.0"), 24, 1, 0).observation.data
+    system = system_of(library, "data.distance=3.0", "data.sky.saturation=18.0")
+    data = mock_batch(system, 24, 1, 0).observation.data
     unknown = data["flux"][:, 0].isnan().flatten(1)
     assert bool(unknown.any(1).any())
     assert float(unknown.float().mean()) < 0.2
 
 
-def test_dispersions_are_those_of_the_stars(library, monkeypatch):
-    system = system_of(library, *WIDE, "data.dispersion_share=0.5", "data.orientation=random")
-    # So few stars at such a distance give no spectrum worth its name.
-    assert not bool(system.draw(9, keyed_generator(1, 0)).dispersion.isfinite().any())
-    monkeypatch.setattr(scenes_module, "LEAST_SIGNAL", 0.0)
+@pytest.mark.parametrize(
+    "kinematics",
+    [
+        "{star_share: 0, exposure: [1.0e+12, 1.0e+12], least_signal: 0}",
+        "{star_share: 1, star_limit: [99, 99], star_error: [0.01, 0.01], observed_share: [1, 1]}",
+    ],
+)
+def test_dispersions_are_those_of_the_stars(library, kinematics):
+    settings = [*WIDE, "data.dispersion_share=0.5", "data.orientation=random"]
+    # So few stars at such a distance give no spectrum worth its name, and are too faint.
+    poor = system_of(library, *settings)
+    assert not bool(poor.draw(9, keyed_generator(1, 0)).dispersion.isfinite().any())
+    system = system_of(library, *settings, f"data.kinematics={kinematics}")
     scenes = system.draw(40, keyed_generator(1, 0))
     seen = scenes.dispersion.isfinite().flatten(1).any(1)
     assert 10 < int(seen.sum()) < 30

@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from melotte.sky.dark_mass import plummer_share_within
 from melotte.systems.globular_clusters.mock_settings import DarkMassSettings
 
 
@@ -18,11 +19,12 @@ class DarkMass:
     Parameters
     ----------
     fraction : Tensor, shape (n,)
-        Of stars and dark mass together; small and not 0 where there is none.
+        Of stars and dark mass together within the stars' half-mass radius; small and not 0 where
+        there is none.
     mass : Tensor, shape (n,), Msun
         0 where there is none.
     ratio : Tensor, shape (n,)
-        Over the mass of the stars.
+        All of it over the mass of all stars.
     scale : Tensor, shape (n,), pc
         Of Plummer's sphere; 0 for a black hole.
     """
@@ -59,10 +61,13 @@ class DarkMass:
         fraction = torch.where(central, of_hole, of_sphere)
         low, high = settings.diffuse_scale
         scale = half_mass_radius * low * (high / low) ** uniform[3]
-        ratio = torch.where(exists, fraction / (1 - fraction), 0.0)
+        scale = torch.where(central, 0.0, scale)
+        # Half of the stars' mass lies within their half-mass radius.
+        inner = fraction / (1 - fraction) / 2
+        ratio = torch.where(exists, inner / plummer_share_within(half_mass_radius, scale), 0.0)
         return cls(
             torch.where(exists, fraction, settings.none * uniform[2]),
             ratio * stellar_mass,
             ratio,
-            torch.where(central, 0.0, scale),
+            scale,
         )

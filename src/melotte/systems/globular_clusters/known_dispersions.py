@@ -15,6 +15,7 @@ from melotte.io.dispersion_files import DispersionImage
 from melotte.io.light_maps import LightImages
 from melotte.io.reprojection import same_grid
 from melotte.systems.globular_clusters.settings import BIN_PIXELS, DataSettings
+from melotte.telescope.measured_dispersions import squared_error, told_error
 
 LEAST_COVERED = 0.5
 """Part of a bin's area with spectra below which it has no dispersion."""
@@ -34,8 +35,10 @@ def known_dispersions(
     """Dispersions of a cluster's light in bins of its map, where the user has them.
 
     In a bin, squares of dispersions are averaged by light, as in one spectrum of all of it; pixels
-    of the same value and error count as one spectrum, others as independent. Mean velocities are
-    taken to be one: where a cluster rotates, that part is missing.
+    of the same value and error count as one spectrum, others as independent. Errors are those that
+    :func:`melotte.telescope.measured_dispersions.squared_error` reads, which are the usual ones
+    where a dispersion is several times its error. Mean velocities are taken to be one: where a
+    cluster rotates, that part is missing.
 
     Parameters
     ----------
@@ -136,8 +139,8 @@ def _in_bins(
     share = np.bincount(pair.ravel(), weight, len(pairs)) / total[place[first]]
     own, error = value[first], spread[first]
     squared = np.bincount(place[first], share * own**2, n)
-    variance = np.bincount(place[first], (share * 2 * own * error) ** 2, n)
+    variance = np.bincount(place[first], (share * squared_error(own, error)) ** 2, n)
     with np.errstate(divide="ignore", invalid="ignore"):
         dispersion = np.where(covered >= LEAST_COVERED, np.sqrt(squared), np.nan)
-        uncertainty = np.sqrt(variance) / (2 * dispersion)
+        uncertainty = told_error(dispersion, np.sqrt(variance))
     return dispersion.reshape(n_bins, n_bins), uncertainty.reshape(n_bins, n_bins)

@@ -1,4 +1,4 @@
-"""Settings of what mocks are made of beside the runs: sky and detector, dust, dark mass."""
+"""Settings of what mocks are made of beside the runs: sky, dust, kinematics, dark mass."""
 
 from __future__ import annotations
 
@@ -94,10 +94,53 @@ class ExtinctionSettings(Settings):
         return self
 
 
+class KinematicsSettings(Settings):
+    """Where the maps of velocity dispersions come from; ranges are uniform in the logarithm.
+
+    Parameters
+    ----------
+    star_share : float
+        Part of the maps of dispersions that are made of velocities of single stars; the others are
+        of the light's spectra.
+    exposure : range, s
+        Of the spectra of the light; see :class:`melotte.telescope.dispersion_maps.Spectrograph`.
+    line_spread : range, km/s
+    least_signal : float
+        Signal to noise ratio of a pixel that bins are joined to reach.
+    star_limit : range, mag
+        In V, uniform; see :class:`melotte.telescope.star_dispersions.StarSurvey`.
+    star_error : range, km/s
+    observed_share : range
+    least_stars : int
+    """
+
+    star_share: Fraction = 0.5
+    exposure: Range = (1800.0, 18000.0)
+    line_spread: Range = (8.0, 60.0)
+    least_signal: NotNegative = 3.0
+    star_limit: Range = (16.0, 20.0)
+    star_error: Range = (0.2, 3.0)
+    observed_share: Range = (0.2, 1.0)
+    least_stars: Annotated[int, Field(ge=3)] = 10
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("exposure", "line_spread", "star_limit", "star_error", "observed_share"):
+            low, high = getattr(self, name)
+            most = 1 if name == "observed_share" else math.inf
+            if not (0 < low <= high <= most and math.isfinite(high)):
+                raise ValueError(
+                    f"{name}: [{low}, {high}] must be above 0, at most 1 where it is a share, and "
+                    "not fall"
+                )
+        return self
+
+
 class DarkMassSettings(Settings):
     """Dark mass beside the stars; see :mod:`melotte.sky.dark_mass`.
 
-    Fractions are of the mass of stars and dark mass together.
+    Fractions are of the mass of stars and dark mass together, within the half-mass radius of the
+    stars: farther out there are few stars that would feel it.
 
     Parameters
     ----------
@@ -121,7 +164,7 @@ class DarkMassSettings(Settings):
     central_share: Fraction = 0.5
     central_fraction: Range = (0.003, 0.1)
     diffuse_fraction: Range = (0.05, 0.5)
-    diffuse_scale: Range = (0.5, 5.0)
+    diffuse_scale: Range = (0.3, 1.5)
     none: Annotated[float, Field(gt=0, le=0.02)] = 0.005
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ def survey_of(sky: SkySettings, bands: tuple[str, ...]) -> ImagingSurvey:
 def observe(
     scenes: GlobularScenes, data: DataSettings, generator: torch.Generator, views: int = 1
 ) -> Batch:
-    """Record each scene ``views`` times; views differ in orientation, sky and noise.
+    """Record each scene ``views`` times; views differ in orientation, sky and the image's noise.
 
     Parameters
     ----------
@@ -81,13 +81,8 @@ def observe(
     if data.extinction.mean > 0:
         fields |= _known_extinction(scenes.extinction_v[chosen], data.extinction, generator)
     if data.dispersion_share > 0:
-        dispersion = turned(scenes.dispersion[chosen], turn)
-        error = turned(scenes.dispersion_error[chosen], turn)
-        deviate = torch.randn(dispersion.shape, generator=generator, device=chosen.device)
-        # As DispersionMap.measured: squares scatter normally.
-        squared = dispersion.square() + 2 * dispersion.clamp(min=1e-3) * error * deviate
-        fields["dispersion"] = squared.clamp(min=0).sqrt()
-        fields["dispersion_error"] = error
+        fields["dispersion"] = turned(scenes.dispersion[chosen], turn)
+        fields["dispersion_error"] = turned(scenes.dispersion_error[chosen], turn)
     if data.distance_share is not None:
         fields |= _known_distance(distance, data.distance_share, data.distance_error, generator)
     mass = smoothed(turned(scenes.mass[chosen], turn), data.mass_smoothing)

@@ -24,8 +24,9 @@ from melotte.ragged import offsets_of
 from melotte.systems.globular_clusters.library_stars import LibraryStars
 from melotte.systems.globular_clusters.map_scores import BRIGHT, LOG_EDGES, percent_means
 from melotte.systems.globular_clusters.settings import DataSettings
-from melotte.telescope.cluster_maps import MapGrid, Pointing, ProjectedStars, star_sums
+from melotte.telescope.cluster_maps import MapGrid, star_sums
 from melotte.telescope.map_smoothing import smoothed
+from melotte.telescope.projected_stars import Pointing, ProjectedStars
 
 DRAWINGS = 4
 """Of each cluster."""

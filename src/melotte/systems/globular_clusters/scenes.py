@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor
 from melotte.engine.random import keyed_generator
 from melotte.engine.setting_values import Range
 from melotte.io.star_snapshots import SOLAR_MAGNITUDE_V
-from melotte.ragged import Ragged
 from melotte.sky.apparent_field_stars import ApparentFieldStars
 from melotte.sky.extinction import LAWS
 from melotte.sky.isochrones import StellarGrid
@@ -21,19 +20,13 @@ from melotte.systems.areas import Area
 from melotte.systems.globular_clusters.dark_mass import DarkMass
 from melotte.systems.globular_clusters.library_stars import LibraryStars
 from melotte.systems.globular_clusters.lookalikes import Lookalikes
-from melotte.systems.globular_clusters.settings import BIN_PIXELS, DataSettings
+from melotte.systems.globular_clusters.mock_kinematics import log_uniform, mock_dispersions
+from melotte.systems.globular_clusters.settings import DataSettings
 from melotte.systems.globular_clusters.star_views import star_views
-from melotte.telescope.cluster_maps import (
-    MapGrid,
-    Pointing,
-    ProjectedStars,
-    mass_map,
-    render_light,
-    star_sums,
-)
-from melotte.telescope.dispersion_maps import Spectrograph, dispersion_map
+from melotte.telescope.cluster_maps import MapGrid, mass_map, render_light, star_sums
 from melotte.telescope.foreground import field_stars
 from melotte.telescope.plummer_maps import plummer_map
+from melotte.telescope.projected_stars import Pointing, ProjectedStars
 
 PASSBANDS = {"V": "Bessell_V", "B": "Bessell_B"}
 WAVELENGTHS = {"V": 5450.0, "B": 4380.0}
@@ -42,8 +35,6 @@ FIELD_STAR_LIMIT = 20.0
 """Magnitude in V that densities of field stars count down to."""
 AT_ONCE = 64
 """Scenes whose stars, of which there may be millions, are in memory together."""
-LEAST_SIGNAL = 3.0
-"""Signal to noise ratio of a spectrum's pixel below which there is no dispersion."""
 LABEL_SPREAD = {
     "log_age": 0.01,
     "metallicity": 0.03,
@@ -60,13 +51,11 @@ A library holds few ages and metallicities, and either with the other tells the 
 peaks at its clusters would fit it best. So each stands for its neighbours too."""
 _FIELD_STARS = 50_000
 _FIELD_STREAM = 1
-_COARSE = 2
-"""Pixels a side that maps of dispersions join before their light is spread."""
 
 
 @dataclass(frozen=True)
 class GlobularScenes:
-    """Clusters without noise.
+    """Clusters without noise but that of their kinematics.
 
     Parameters
     ----------
@@ -81,7 +70,7 @@ class GlobularScenes:
     log_light_fov : Tensor, shape (n,)
         log10 of the cluster's light in V on the map, Lsun_V, without dust, seeing and field stars.
     dispersion, dispersion_error : Tensor, shape (n, n_bins, n_bins), km/s
-        NaN where not observed; the error is that of the photons.
+        As they were measured, with their noise; NaN where not observed.
     run : Tensor of int64, shape (n,)
     extinction_v : Tensor, shape (n,), mag
     """
@@ -115,8 +104,6 @@ class SceneSimulator:
         self.data, self.stars = data, stars
         self.area: Area = area
         self.grid = MapGrid(data.size, data.size)
-        side = data.size // _COARSE
-        self.coarse_grid = MapGrid(side, side, self.grid.surroundings // _COARSE)
 
     @cached_property
     def field(self) -> ApparentFieldStars:
@@ -149,7 +136,7 @@ class SceneSimulator:
         light_fov = light_fov.double().sum((1, 2, 3))
         extinction_v = self._extinction(n, generator)
         stars = self._dimmed(stars, extinction_v)
-        dispersion, error = self._dispersions(stars, pointing, generator)
+        kinematics = mock_dispersions(stars, pointing, self.data, self.grid, generator)
         shown = stars
         if self.data.noise == "survey" and self.data.sky.field_star_share > 0:
             shown = ProjectedStars.join(stars, self._field_stars(pointing, generator))
@@ -159,8 +146,8 @@ class SceneSimulator:
             pointing,
             self._theta(truth, pointing.distance, mass, light_fov, dark, generator),
             torch.log10(light_fov).float(),
-            dispersion,
-            error,
+            kinematics.dispersion,
+            kinematics.error,
             self.stars.run[snapshot],
             extinction_v,
         )
@@ -181,7 +168,7 @@ class SceneSimulator:
         chosen = torch.nonzero(dark.mass > 0)[:, 0]
         if len(chosen):
             some = plummer_map(
-                dark.mass[chosen], dark.scale[chosen], _some(pointing, chosen), self.grid
+                dark.mass[chosen], dark.scale[chosen], pointing.select(chosen), self.grid
             )
             mass = mass.index_add(0, chosen, some)
         return mass
@@ -222,33 +209,6 @@ class SceneSimulator:
         chance = torch.rand(n, generator=generator, device=density.device)
         density = density * (chance < sky.field_star_share)
         return field_stars(self.field, density, FIELD_STAR_LIMIT, pointing, self.grid, generator)
-
-    def _dispersions(
-        self, stars: ProjectedStars, pointing: Pointing, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Noiseless dispersions and their errors; NaN where there is no spectrum."""
-        n, device = stars.n_clusters, pointing.distance.device
-        bins = self.data.size // BIN_PIXELS
-        dispersion = torch.full((n, bins, bins), torch.nan, device=device)
-        error = dispersion.clone()
-        if self.data.dispersion_share > 0:
-            chance = torch.rand(n, generator=generator, device=device)
-            chosen = torch.nonzero(chance < self.data.dispersion_share)[:, 0]
-            if len(chosen):
-                some_pointing = _some(pointing, chosen)
-                columns = [stars.position, stars.luminosity, stars.mass[:, None]]
-                columns.append(stars.velocity[:, None])
-                some = Ragged(torch.cat(columns, 1), stars.offsets).select(chosen)
-                found = dispersion_map(
-                    ProjectedStars.of(some),
-                    replace(some_pointing, pixel_scale=_COARSE * some_pointing.pixel_scale),
-                    Spectrograph(BIN_PIXELS // _COARSE),
-                    self.coarse_grid,
-                )
-                good = found.signal_to_noise >= LEAST_SIGNAL
-                dispersion[chosen] = torch.where(good, found.dispersion, torch.nan)
-                error[chosen] = torch.where(good, found.measurement_error, torch.nan)
-        return dispersion, error
 
     def _theta(
         self,
@@ -301,16 +261,6 @@ def _truth_of(
     }
 
 
-def _some(pointing: Pointing, chosen: Tensor) -> Pointing:
-    """The pointings at some clusters."""
-    return Pointing(
-        pointing.distance[chosen],
-        pointing.centre[chosen],
-        pointing.psf_fwhm[chosen],
-        pointing.pixel_scale[chosen],
-    )
-
-
 def _joined(parts: Sequence[GlobularScenes]) -> GlobularScenes:
     """Scenes of all parts, end to end."""
     if len(parts) == 1:
@@ -335,9 +285,8 @@ def _drawn(
     n: int, limits: Range, listed: tuple[float, ...] | None, generator: torch.Generator
 ) -> Tensor:
     """Numbers (n,) of a list, each as often, or uniform in the logarithm."""
+    if not listed:
+        return log_uniform(n, limits, generator)
     uniform = torch.rand(n, generator=generator, device=generator.device)
-    if listed:
-        place = (uniform * len(listed)).long().clamp(max=len(listed) - 1)
-        return uniform.new_tensor(listed)[place]
-    low, high = math.log(limits[0]), math.log(limits[1])
-    return torch.exp(low + (high - low) * uniform)
+    place = (uniform * len(listed)).long().clamp(max=len(listed) - 1)
+    return uniform.new_tensor(listed)[place]

@@ -13,6 +13,7 @@ from melotte.parameters import Parameter
 from melotte.systems.globular_clusters.mock_settings import (
     DarkMassSettings,
     ExtinctionSettings,
+    KinematicsSettings,
     SkySettings,
 )
 
@@ -114,6 +115,8 @@ class DataSettings(Settings):
         Share of maps without B.
     dispersion_share : float
         Share of maps with a map of velocity dispersions; 0 leaves the channel out.
+    kinematics
+        See :class:`KinematicsSettings`.
     distance_share : float, optional
         Share of maps whose distance is told; 0 keeps the input and tells none, none leaves it out.
     distance_error : range
@@ -163,6 +166,7 @@ class DataSettings(Settings):
     mass_floor: Positive = 1e-3
     missing_band_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dispersion_share: Fraction = 0.0
+    kinematics: KinematicsSettings = KinematicsSettings()
     distance_share: Fraction | None = None
     distance_error: Range = (0.01, 0.1)
     label_spread: NotNegative = 1.0
@@ -212,7 +216,7 @@ class DataSettings(Settings):
             "dark_fraction",
             0.0,
             self.dark_mass.most * (1 + _ROUNDING),
-            description="extra dark mass over that of stars, remnants and dark mass together",
+            description="extra dark mass over all mass, within the stars' half-mass radius",
         )
         return (
             Parameter(

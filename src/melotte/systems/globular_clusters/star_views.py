@@ -20,7 +20,7 @@ from melotte.systems.globular_clusters.dark_mass import DarkMass
 from melotte.systems.globular_clusters.library_stars import LibraryStars
 from melotte.systems.globular_clusters.lookalikes import Lookalikes
 from melotte.systems.globular_clusters.settings import DataSettings
-from melotte.telescope.cluster_maps import ProjectedStars
+from melotte.telescope.projected_stars import ProjectedStars
 
 THINNING = 8
 """One in so many of the faint stars is shown."""
