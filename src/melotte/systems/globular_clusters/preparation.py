@@ -18,6 +18,7 @@ from melotte.compression import asinh
 from melotte.errors import MelotteValueError
 from melotte.systems.base import Batch, Field, Observation
 from melotte.systems.globular_clusters.bright_stars import n_numbers, star_numbers
+from melotte.systems.globular_clusters.kinematics import N_NUMBERS, kinematic_numbers
 from melotte.systems.globular_clusters.photometry import (
     band_photometry,
     map_fluxes,
@@ -98,7 +99,7 @@ def input_sizes(data: DataSettings) -> tuple[int, int]:
     n_bands = len(data.bands)
     channels, conditions = 2 * n_bands, 6 * n_bands + 3 + n_numbers(n_bands)
     if data.dispersion_share > 0:
-        channels, conditions = channels + 3, conditions + 1
+        channels, conditions = channels + 3, conditions + 1 + N_NUMBERS
     if data.extinction.mean > 0:
         conditions += 2
     if data.distance_share is not None:
@@ -144,6 +145,7 @@ def _features(observation: Observation, constants: Mapping[str, Any]) -> tuple[T
         kinematics = torch.where(seen[:, None], kinematics, 0.0)
         channels.append(functional.interpolate(kinematics, size=(rows, columns)))
         told.append(seen.flatten(1).float().mean(1, keepdim=True))
+        told.append(kinematic_numbers(dispersion, error, flux[:, 0]))
     return torch.cat(channels, 1), torch.cat(told, 1).nan_to_num(0.0)
 
 
