@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from melotte.errors import MelotteValueError
 from melotte.networks.map_padding import padded
+from melotte.networks.rare_dropout import RareDropout
 
 PIDOC_DROPOUT = 10**-2.5
 """Share of neurons turned off behind each layer, in training (Sect. 3.1.1)."""
@@ -65,7 +66,7 @@ class EncoderDecoder(nn.Module):
                 f"the output and {list(widths)} between, the first of which must be even"
             )
         self.multiple = 2 ** len(widths)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = RareDropout(dropout)
         before = [n_channels, *widths[:-1]]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(n_in, n_out, 3, 2, 1) for n_in, n_out in zip(before, widths, strict=True)

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from melotte.errors import MelotteValueError
 from melotte.networks.encoder_decoder import PIDOC_DROPOUT, begin_as_keras
+from melotte.networks.rare_dropout import RareDropout
 
 WIDTHS = (16, 32, 64, 128)
 """Channels of the four convolutions; ours."""
@@ -73,7 +74,7 @@ class PoolingCNN(nn.Module):
                 f"{list(deviation)}"
             )
         self.size = tuple(size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = RareDropout(dropout)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(n_in, n_out, 3, 1, 1)
             for n_in, n_out in zip([n_channels, *widths[:-1]], widths, strict=True)
