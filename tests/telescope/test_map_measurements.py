@@ -43,6 +43,17 @@ def test_sky_noise_and_centre_of_a_planted_cluster(cluster):
     assert noise_level(cluster) == pytest.approx(2.0, rel=0.04)
 
 
+@pytest.mark.parametrize("side", [20, 40, 80, 160])
+def test_the_centre_of_a_cluster_that_fills_the_image(side):
+    rng = np.random.default_rng(7)
+    rows, columns = np.indices((200, 200))
+    light = 300 * (1 + ((columns - 110) ** 2 + (rows - 85) ** 2) / 60**2) ** -2
+    # As much light in few stars as makes the middle a heap of them.
+    image = rng.poisson(light / 30) * 30 + rng.normal(100, 2, light.shape)
+    column, row = centre_of_light(image, side)
+    assert np.hypot(column - 110, row - 85) < 8
+
+
 def test_unknown_pixels_and_bright_stars_change_little(cluster):
     spoiled = cluster.copy()
     spoiled[:30] = np.nan

@@ -25,6 +25,8 @@ LEAST_STARS = 4
 """Stars that a measured width takes."""
 MOST_STARS = 40
 
+_PLATEAU = 0.95
+"""Part of the highest smoothed light that counts as high, too."""
 _CLIP = 3.0
 _ROUNDS = 8
 _DETECTION = 20.0
@@ -61,7 +63,8 @@ def centre_of_light(image: Array, side: float) -> tuple[float, float]:
 
     Pixels count from the lower quartile and are cut at the upper one, so that neither bright
     stars nor a steep core rule. The image is smoothed by a Gaussian of an eighth of ``side``, and
-    from the highest place the centre of the cut light is iterated within a quarter of it.
+    from the middle of the highest place the centre of the cut light is iterated within a quarter of
+    it.
 
     Parameters
     ----------
@@ -80,7 +83,10 @@ def centre_of_light(image: Array, side: float) -> tuple[float, float]:
     light = np.where(known, np.clip(image, low, high) - low, 0.0)
     sigma = min(side, *image.shape) / 8
     smooth = ndimage.gaussian_filter(light, sigma, mode="constant")
-    row, column = (float(one) for one in np.unravel_index(int(smooth.argmax()), image.shape))
+    # Where a cluster fills the image its middle is cut flat, and the highest place is anywhere.
+    high_ground, _ = ndimage.label(smooth >= _PLATEAU * smooth.max())
+    highest = high_ground.flat[int(smooth.argmax())]
+    row, column = (float(one) for one in ndimage.center_of_mass(high_ground == highest))
     for _ in range(20):
         top, left = (max(round(one - 2 * sigma), 0) for one in (row, column))
         part = light[top : top + round(4 * sigma) + 1, left : left + round(4 * sigma) + 1]
