@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,9 +85,9 @@ def centre_of_light(image: Array, side: float) -> tuple[float, float]:
     sigma = min(side, *image.shape) / 8
     smooth = ndimage.gaussian_filter(light, sigma, mode="constant")
     # Where a cluster fills the image its middle is cut flat, and the highest place is anywhere.
-    high_ground, _ = ndimage.label(smooth >= _PLATEAU * smooth.max())
-    highest = high_ground.flat[int(smooth.argmax())]
-    row, column = (float(one) for one in ndimage.center_of_mass(high_ground == highest))
+    high: Any = ndimage.label(smooth >= _PLATEAU * smooth.max())
+    highest = high[0] == high[0].flat[int(smooth.argmax())]
+    row, column = (float(one.mean()) for one in np.nonzero(highest))
     for _ in range(20):
         top, left = (max(round(one - 2 * sigma), 0) for one in (row, column))
         part = light[top : top + round(4 * sigma) + 1, left : left + round(4 * sigma) + 1]

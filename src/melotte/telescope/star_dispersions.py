@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from melotte.errors import MelotteValueError
+from melotte.ragged import offsets_of
 from melotte.telescope.cluster_maps import MapGrid, star_sums
 from melotte.telescope.measured_dispersions import (
     LEAST_DISPERSION,
@@ -108,11 +109,19 @@ def star_dispersions(
     modulus = 5 * torch.log10(pointing.distance) + 10
     chance = torch.rand(len(cluster), generator=generator, device=cluster.device)
     seen = faintness + modulus[cluster] <= of_star(survey.limit)
-    seen = (seen & (chance < of_star(survey.observed_share))).double()
+    measured = torch.nonzero(seen & (chance < of_star(survey.observed_share)))[:, 0]
+    cluster = cluster[measured]
+    some = ProjectedStars(
+        stars.position[measured],
+        stars.luminosity[measured],
+        stars.mass[measured],
+        stars.velocity[measured],
+        offsets_of(torch.bincount(cluster, minlength=stars.n_clusters)),
+    )
     deviate = torch.randn(len(cluster), generator=generator, device=cluster.device)
-    velocity = (stars.velocity + of_star(survey.velocity_error) * deviate).double()
-    columns = torch.stack([seen, seen * velocity, seen * velocity.square()], 1)
-    moments = functional.avg_pool2d(star_sums(columns, stars, pointing, grid), side) * side**2
+    velocity = (some.velocity + of_star(survey.velocity_error) * deviate).double()
+    columns = torch.stack([torch.ones_like(velocity), velocity, velocity.square()], 1)
+    moments = functional.avg_pool2d(star_sums(columns, some, pointing, grid), side) * side**2
     sums, _, _ = bins_joined(
         moments.double(), lambda sums, _: sums[:, 0] >= survey.least_stars, max(moments.shape[2:])
     )
