@@ -2,8 +2,8 @@
 
 The counts are GCfit's number density profile (of de Boer et al. 2019, MNRAS 485, 4906: Gaia, Hubble
 and ground-based stars on one scale). Their unit is not that of light, so a factor and a level of
-the sky are fitted between 0.3 arcmin, within which counts come from other stars than farther out,
-and the image's edge. What is left is the difference in shape, in dex. A map of mass has a factor
+the sky are fitted between 0.3 arcmin, within which few giants are much of the light, and the
+image's edge. What is left is the difference in shape, in dex. A map of mass has a factor
 alone. Centre and sky are found as `melotte infer` finds them.
 
     python benchmarks/m13_profile.py --data DIR [--model globular] [--json out.json]
@@ -24,10 +24,10 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 import melotte
 from melotte.engine.json_values import plain_json
+from melotte.flags import decode_flags
 from melotte.telescope.map_measurements import centre_of_light, sky_level
 
 Array = NDArray[np.float64]
@@ -35,7 +35,8 @@ Array = NDArray[np.float64]
 INNERMOST = 0.3
 """Arcmin."""
 N_RINGS, N_SECTORS = 10, 8
-_MAP_SIDE = 160
+MAP_SIDE = 160
+"""Of the models' maps, px."""
 OPTIONS = {"bands": "V", "zero_point": 22.4, "extinction_v": 0.06}
 """The image states no zero point: this one makes its light the catalogue's, V = 5.78."""
 DISTANCE = 7.1
@@ -93,15 +94,12 @@ def compared(
 ) -> tuple[float, float, Array]:
     """Factor and level that make ``values`` of counts, and what is left, dex."""
     columns = [counts, np.ones_like(counts)][: 2 if with_level else 1]
-    if with_level:
-        # A level of either sign from coefficients that are not negative.
-        columns.append(-columns[1])
     design = np.stack(columns, 1)[used] / errors[used, None]
-    found, _ = nnls(design, values[used] / errors[used])
-    level = float(found[1] - found[2]) if with_level else 0.0
+    factor, *rest = np.linalg.lstsq(design, values[used] / errors[used])[0].tolist()
+    level = rest[0] if rest else 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
-        left = np.log10((values - level) / (found[0] * counts))
-    return float(found[0]), level, left
+        left = np.log10((values - level) / (factor * counts))
+    return factor, level, left
 
 
 def light(image_path: Path, profile: tuple[Array, Array, Array]) -> dict[str, Any]:
@@ -111,7 +109,7 @@ def light(image_path: Path, profile: tuple[Array, Array, Array]) -> dict[str, An
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             scale = float(np.mean(proj_plane_pixel_scales(WCS(opened[0].header)))) * 60
-    centre = centre_of_light(image, _MAP_SIDE)
+    centre = centre_of_light(image, MAP_SIDE)
     sky = sky_level(image, centre)
     edges = np.geomspace(0.1, 0.5 * min(image.shape) * scale, N_RINGS + 1)
     means, errors = ring_means(image - sky, centre, edges / scale)
@@ -123,13 +121,14 @@ def mass(image_path: Path, model: str, profile: tuple[Array, Array, Array]) -> d
     result = melotte.infer(
         model, [str(image_path)], options=OPTIONS, known={"distance": DISTANCE}, maps=True, seed=1
     )
-    (found,) = result.maps
-    scale = found.pixel_scale / 60
-    log_mass = np.asarray(found.median, float)
-    edges = np.geomspace(0.1, 0.5 * min(log_mass.shape) * scale, N_RINGS + 1)
-    middle = ((log_mass.shape[1] - 1) / 2, (log_mass.shape[0] - 1) / 2)
-    means, errors = ring_means(10**log_mass, middle, edges / scale)
-    return _beside(means, errors, profile, edges, False)
+    (name,), (layers,) = result.ids, result.maps
+    (image,) = [one.values.astype(float) for one in layers if one.name == "mass"]
+    scale = result.header["light_maps"][name]["pixel_scale"] / 60
+    edges = np.geomspace(0.1, 0.5 * min(image.shape) * scale, N_RINGS + 1)
+    middle = ((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2)
+    means, errors = ring_means(image, middle, edges / scale)
+    flags = decode_flags(int(result.flags[0]))
+    return {"flags": flags, **_beside(means, errors, profile, edges, False)}
 
 
 def _beside(

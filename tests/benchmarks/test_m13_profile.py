@@ -57,3 +57,13 @@ def test_the_light_of_m13_has_the_shape_of_its_counted_stars(shared_data):
     assert found["rms_dex"] < 0.06
     # The sky was measured on the cluster's own outskirts.
     assert -6 < found["level"] < 0
+
+
+def test_the_map_of_mass_of_m13_is_flagged_and_compared(shared_data):
+    folder = shared_data / "globular"
+    counts = m13.counted_stars(folder / "profiles" / "NGC6205.hdf")
+    found = m13.mass(folder / "m13.fits", "globular", counts)
+    assert "OUT_OF_RANGE" in found["flags"]
+    assert found["level"] == 0
+    assert len(found["rings"]) == m13.N_RINGS
+    assert 0 < found["rms_dex"] < 0.3
