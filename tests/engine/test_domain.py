@@ -45,6 +45,35 @@ def test_total_false_alarm_is_one_per_cent_on_independent_mocks(reference):
     assert abs(rate - 0.01) < 4 * np.sqrt(0.01 / 10000 + 0.01 / 20000)
 
 
+def of_groups(n_groups, n_each, seed):
+    """Mocks that are alike within a group."""
+    rng = np.random.default_rng(seed)
+    middle = rng.normal(size=(n_groups, 5)).repeat(n_each, 0)
+    summaries = middle + 0.1 * rng.normal(size=middle.shape)
+    return summaries, np.tanh(summaries), np.arange(n_groups).repeat(n_each)
+
+
+def test_thresholds_hold_for_observations_of_other_groups():
+    """With 60 groups the rarest per cent is less than one of them: some excess stays."""
+    rates = {"kept together": [], "split": []}
+    unseen = of_groups(2000, 2, 21)[:2]
+    for seed in range(22, 27):
+        summaries, embedding, group = of_groups(60, 50, seed)
+        for key, groups in (("kept together", group), ("split", None)):
+            reference = DomainReference.fit(summaries, embedding, groups=groups)
+            rates[key].append((reference.judge(*unseen).flags > 0).mean())
+    assert np.mean(rates["split"]) > 0.08
+    assert np.mean(rates["kept together"]) < 0.03
+
+
+@pytest.mark.parametrize("n_groups", [1, 19, 6000])
+def test_groups_are_split_where_they_are_few_and_do_not_matter_alone(n_groups):
+    summaries, embedding = mocks(6000, 22)
+    group = np.arange(6000) % n_groups
+    found = DomainReference.fit(summaries, embedding, groups=group)
+    assert (found.thresholds == DomainReference.fit(summaries, embedding).thresholds).all()
+
+
 def test_each_distance_takes_part(reference):
     distances, _ = reference.distances(*mocks(20000, 3))
     either = (distances > reference.thresholds).mean(0)

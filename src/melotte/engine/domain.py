@@ -2,13 +2,13 @@
 
 Two distances watch over a row: that of its physical summaries (counts, magnitudes, colours) and
 that of the network's embedding from those of the training mocks. Each has a threshold, set on
-mocks that were not used to fit the distances so that 1 % of mocks exceed either.
+mocks, of other groups, that were not used to fit the distances so that 1 % of mocks exceed either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ NEVER_MISSING = 1e-3
 VARIANCE_KEPT = 0.99
 LARGEST_RANK = 32
 SMALLEST_FIT = 200
+FEWEST_GROUPS = 20
+"""Of mocks, that are kept together when they are split."""
 _KEYS = (
     "summary_knots",
     "summary_mean",
@@ -103,9 +105,17 @@ class DomainReference:
 
     @classmethod
     def fit(
-        cls, summaries: ArrayLike | Tensor, embedding: ArrayLike | Tensor, seed: int = 0
+        cls,
+        summaries: ArrayLike | Tensor,
+        embedding: ArrayLike | Tensor,
+        seed: int = 0,
+        groups: ArrayLike | Tensor | None = None,
     ) -> DomainReference:
         """Fit to mocks: distances on a random half, thresholds on the other.
+
+        Mocks of groups, such as those of one evolved cluster, are alike, and an observation
+        belongs to none of theirs. From 20 groups on, thresholds are those of distances from the
+        mocks of the other half of the groups, and distances are then fitted to all.
 
         Parameters
         ----------
@@ -114,12 +124,13 @@ class DomainReference:
         embedding : array, shape (n, n_features)
         seed : int
             Of the split.
+        groups : array of int, shape (n,), optional
 
         Returns
         -------
         DomainReference
-            With n mocks the false-alarm rate on other mocks is 1 % with a relative error of about
-            sqrt(2 / (0.01 n)): 14 % for 10,000.
+            With n mocks, all different, the false-alarm rate on other mocks is 1 % with a relative
+            error of about sqrt(2 / (0.01 n)): 14 % for 10,000.
 
         Raises
         ------
@@ -135,12 +146,23 @@ class DomainReference:
             )
         if not np.isfinite(features).all():
             raise MelotteValueError("the embedding of a mock is not finite")
-        order = np.random.default_rng(seed).permutation(n)
-        fitted, held = order[: n // 2], order[n // 2 :]
-        parts = _fit_summaries(known[fitted]) | _fit_embedding(features[fitted])
-        unset = cls(**parts, thresholds=np.ones(2))
-        distances = unset.distances(known[held], features[held])[0]
-        return cls(**parts, thresholds=_thresholds(distances))
+        generator = np.random.default_rng(seed)
+        pairs = _halves_of_groups(groups, n, generator)
+        if pairs is None:
+            order = generator.permutation(n)
+            pairs = [(order[: n // 2], order[n // 2 :])]
+        fits = [cls._unset(known[fitted], features[fitted]) for fitted, _ in pairs]
+        unseen = [
+            one.distances(known[held], features[held])[0]
+            for one, (_, held) in zip(fits, pairs, strict=True)
+        ]
+        whole = fits[0] if len(fits) == 1 else cls._unset(known, features)
+        return replace(whole, thresholds=_thresholds(np.concatenate(unseen)))
+
+    @classmethod
+    def _unset(cls, summaries: Array, embedding: Array) -> DomainReference:
+        parts = _fit_summaries(summaries) | _fit_embedding(embedding)
+        return cls(**parts, thresholds=np.ones(2))
 
     def tensors(self) -> dict[str, Tensor]:
         """As float32 tensors, for ``Model.reference``."""
@@ -302,6 +324,20 @@ def normal_scores(values: Array, knots: Array) -> Array:
         score = np.where(value < quantiles[0], -end - (quantiles[0] - value) / low, score)
         scores[:, j] = np.where(np.isfinite(value), score, np.nan)
     return scores.clip(-LARGEST_SCORE, LARGEST_SCORE)
+
+
+def _halves_of_groups(
+    groups: ArrayLike | Tensor | None, n: int, generator: np.random.Generator
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]] | None:
+    """Either half of the groups' mocks, beside the other; None where groups are few or single."""
+    if groups is None:
+        return None
+    kinds, group = np.unique(_array(groups), return_inverse=True)
+    if not FEWEST_GROUPS <= len(kinds) < n:
+        return None
+    inside = np.isin(group, generator.permutation(len(kinds))[: len(kinds) // 2])
+    first, second = np.flatnonzero(inside), np.flatnonzero(~inside)
+    return [(first, second), (second, first)]
 
 
 def _fit_summaries(summaries: Array) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def with_domain_reference(model: Model, n: int = REFERENCE_MOCKS, seed: int = 0)
     ----------
     model : Model
     n : int
-        Mocks; half fit the distances, half set the thresholds.
+        Mocks; half fit the distances, half, of other groups, set the thresholds.
     seed : int
 
     Returns
@@ -54,11 +54,15 @@ def with_domain_reference(model: Model, n: int = REFERENCE_MOCKS, seed: int = 0)
     """
     summaries: list[Tensor] = []
     embeddings: list[Tensor] = []
+    groups: list[Tensor] = []
     for number in range(-(-n // BATCH_SIZE)):
         batch = batch_of_many(model.system, n, number, seed, BATCH_SIZE, stream=Stream.REFERENCE)
         outputs = run_network(model, batch.observation)
         embeddings.append(outputs["embedding"].float().cpu())
         summaries.append(model.system.summaries(batch.observation)[0].cpu())
-    fitted = DomainReference.fit(torch.cat(summaries), torch.cat(embeddings), seed)
+        groups.append(batch.group.cpu())
+    fitted = DomainReference.fit(
+        torch.cat(summaries), torch.cat(embeddings), seed, torch.cat(groups)
+    )
     model.reference = fitted.tensors()
     return model
