@@ -11,7 +11,7 @@ from melotte.errors import MelotteValueError
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"learnig_rate": 0.1}, ["training.learnig_rate", "did you mean learning_rate", "seed"]),
+        ({"learnig_rate": 0.1}, ["training.learnig_rate", "did you mean 'learning_rate'", "seed"]),
         ({"batch_size": 0}, ["training.batch_size", "found 0", "greater than 0"]),
         ({"batch_size": "many"}, ["training.batch_size", "'many'", "integer"]),
         ({"schedule": "linear"}, ["training.schedule", "'linear'", "cosine", "plateau"]),
@@ -43,7 +43,7 @@ def test_errors_of_a_section_inside_a_preset_keep_the_full_key():
     with pytest.raises(MelotteValueError, match=r"^training\.batch_size: found 0, should be"):
         Preset(training={"batch_size": 0})
     with pytest.raises(
-        MelotteValueError, match=r"^training\.sed is not a setting; did you mean seed"
+        MelotteValueError, match=r"^training\.sed is not a setting \(did you mean 'seed'"
     ):
         Preset(training={"sed": 0})
 

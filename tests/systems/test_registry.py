@@ -31,7 +31,7 @@ def test_overrides_change_one_setting():
     ("source", "override", "complaint"),
     [
         ("open-clusters", None, "known: .*open-cluster"),
-        ("open-cluster", "training.batchsize=3", "did you mean batch_size"),
+        ("open-cluster", "training.batchsize=3", "did you mean 'batch_size'"),
         ("open-cluster", "training.batch_size=-3", "training.batch_size: found -3"),
         ("open-cluster", "training.batch_size", "section.key=value"),
         ("open-cluster", "batch_size=3", "section.key=value"),

@@ -6,13 +6,12 @@ in one line that names the key, what was found and what is allowed.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from melotte.errors import MelotteValueError
+from melotte.errors import MelotteValueError, did_you_mean
 
 
 class Settings(BaseModel):
@@ -224,9 +223,8 @@ def _entry(entry: Any, cls: type[BaseModel], section: str) -> str:
     key = ".".join([section, *location] if section else location)
     if entry["type"] == "extra_forbidden":
         allowed = sorted(_section(cls, location[:-1]).model_fields)
-        close = difflib.get_close_matches(location[-1], allowed, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return f"{key} is not a setting; {hint}allowed: {', '.join(allowed)}"
+        hint = did_you_mean(location[-1], allowed)
+        return f"{key} is not a setting{hint}; allowed: {', '.join(allowed)}"
     if entry["type"] == "missing":
         return f"{key} is missing"
     if entry["type"] == "value_error":

@@ -305,7 +305,7 @@ def test_a_model_without_a_library_is_judged_on_one_s_own(model, library, tmp_pa
     for override, said in (
         ("model.features=3", "a trained model's data settings can be changed"),
         ("data.distance=[1, 9]", "changes the parameters or their ranges"),
-        ("data.librarry=x", "did you mean library?"),
+        ("data.librarry=x", "did you mean 'library'?"),
     ):
         assert run(*words, override) == 2
         assert said in capsys.readouterr().err
