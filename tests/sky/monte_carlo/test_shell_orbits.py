@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("numba")
 
 from melotte.sky.monte_carlo.equilibria import King, Plummer
-from melotte.sky.monte_carlo.orbits import draw_position, turning_points
+from melotte.sky.monte_carlo.orbits import ROOM, draw_position, turning_points
 from melotte.sky.monte_carlo.potential import (
     potential_between,
     potential_of_shells,
@@ -88,10 +88,11 @@ def test_a_star_is_found_where_its_orbit_dwells(cluster, star):
     # Intervals rise outwards by a factor of 3,000.
     interval = np.geomspace(1, 3000, 101)
     windows = np.minimum(np.arange(2000) // 20, 100)
+    room = np.empty((2, ROOM))
     drawn = np.array(
         [
             draw_position(
-                energy, momentum, own, star, radius, 0.0, potential, 2000, total, interval, 20
+                energy, momentum, own, star, radius, 0.0, potential, 2000, total, interval, 20, room
             )[0]
             for _ in range(20_000)
         ]

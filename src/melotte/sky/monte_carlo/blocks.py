@@ -139,11 +139,13 @@ def join(  # pragma: no cover - compiled
         if k >= count and i >= n:
             return filled
         if i >= n or (k < count and inner[0, k] < shells[0, i]):
-            then[:, filled] = inner[:, k]
+            for row in range(4):
+                then[row, filled] = inner[row, k]
             then_name[filled] = inner_name[k]
             k += 1
         else:
-            then[:, filled] = shells[:, i]
+            for row in range(4):
+                then[row, filled] = shells[row, i]
             then_name[filled] = name[i]
             i += 1
         filled += 1

@@ -44,7 +44,9 @@ def encounter(  # pragma: no cover - compiled
     """
     freed = np.empty((max(high - low, 1), 4))
     n_freed = 0
-    mass = shells[3]
+    # Slices are made here, once: making one takes as long as a deflection.
+    radial, tangential, mass = shells[1], shells[2], shells[3]
+    star_mass, semi_major, eccentricity = stars[0], stars[1], stars[2]
     begin = int(np.random.random() * 2)
     target = -math.log(1.0 - np.random.random())
     for window in range(low // WINDOW, (high + WINDOW - 1) // WINDOW):
@@ -70,10 +72,14 @@ def encounter(  # pragma: no cover - compiled
                     j,
                     low,
                     high,
-                    shells,
+                    radial,
+                    tangential,
+                    mass,
                     name,
-                    stars,
+                    star_mass,
                     companion,
+                    semi_major,
+                    eccentricity,
                     found,
                     window,
                     coulomb,
@@ -93,10 +99,26 @@ def encounter(  # pragma: no cover - compiled
 
 @njit(cache=True)
 def _meet(  # pragma: no cover - compiled
-    i, j, low, high, shells, name, stars, companion, found, window, coulomb, binding, moved, ledger
+    i,
+    j,
+    low,
+    high,
+    radial,
+    tangential,
+    mass,
+    name,
+    star_mass,
+    companion,
+    semi_major,
+    eccentricity,
+    found,
+    window,
+    coulomb,
+    binding,
+    moved,
+    ledger,
 ):
     """What happens between two shells in an interval; a star set free (or -1) and its shell."""
-    radial, tangential, mass = shells[1], shells[2], shells[3]
     density, dispersion, interval = found[0, window], found[1, window], found[3, window]
     moved[i] = True
     moved[j] = True
@@ -113,10 +135,10 @@ def _meet(  # pragma: no cover - compiled
                 tangential,
                 mass,
                 name,
-                stars[0],
+                star_mass,
                 companion,
-                stars[1],
-                stars[2],
+                semi_major,
+                eccentricity,
                 dispersion,
                 ledger,
             )
@@ -125,7 +147,23 @@ def _meet(  # pragma: no cover - compiled
     parts = _partners(mass[i], found, window, coulomb)
     others = _partners(mass[j], found, window, coulomb)
     if parts == 1 and others == 1:
-        return _pass(i, j, 1, shells, name, stars, companion, found, window, coulomb, ledger)
+        return _pass(
+            i,
+            j,
+            1,
+            radial,
+            tangential,
+            mass,
+            name,
+            star_mass,
+            companion,
+            semi_major,
+            eccentricity,
+            found,
+            window,
+            coulomb,
+            ledger,
+        )
     # A heavy star meets as many of its neighbours as it takes to exchange what it should with
     # each; they stay where they are.
     for heavy, count in ((i, parts), (j, others)):
@@ -148,10 +186,14 @@ def _meet(  # pragma: no cover - compiled
                 heavy,
                 other,
                 count,
-                shells,
+                radial,
+                tangential,
+                mass,
                 name,
-                stars,
+                star_mass,
                 companion,
+                semi_major,
+                eccentricity,
                 found,
                 window,
                 coulomb,
@@ -176,10 +218,23 @@ def _partners(mass, found, window, coulomb):  # pragma: no cover - compiled
 
 @njit(cache=True)
 def _pass(  # pragma: no cover - compiled
-    i, j, parts, shells, name, stars, companion, found, window, coulomb, ledger
+    i,
+    j,
+    parts,
+    radial,
+    tangential,
+    mass,
+    name,
+    star_mass,
+    companion,
+    semi_major,
+    eccentricity,
+    found,
+    window,
+    coulomb,
+    ledger,
 ):
     """One passage worth a part of an interval: a binary's close encounter, or a deflection."""
-    radial, tangential, mass = shells[1], shells[2], shells[3]
     density, dispersion = found[0, window], found[1, window]
     interval = found[3, window] / parts
     one, two = companion[name[i]] >= 0, companion[name[j]] >= 0
@@ -187,9 +242,9 @@ def _pass(  # pragma: no cover - compiled
         speed = math.sqrt((radial[i] - radial[j]) ** 2 + tangential[i] ** 2 + tangential[j] ** 2)
         reach = 0.0
         if one:
-            reach += REACH * stars[1, name[i]] * (1 + stars[2, name[i]])
+            reach += REACH * semi_major[name[i]] * (1 + eccentricity[name[i]])
         if two:
-            reach += REACH * stars[1, name[j]] * (1 + stars[2, name[j]])
+            reach += REACH * semi_major[name[j]] * (1 + eccentricity[name[j]])
         number = encounter_probability(mass[i] + mass[j], reach, density, speed, interval)
         if np.random.random() < number:
             if one and two:
@@ -200,10 +255,10 @@ def _pass(  # pragma: no cover - compiled
                     tangential,
                     mass,
                     name,
-                    stars[0],
+                    star_mass,
                     companion,
-                    stars[1],
-                    stars[2],
+                    semi_major,
+                    eccentricity,
                     ledger,
                 )
             binary, intruder = (i, j) if one else (j, i)
@@ -215,10 +270,10 @@ def _pass(  # pragma: no cover - compiled
                 tangential,
                 mass,
                 name,
-                stars[0],
+                star_mass,
                 companion,
-                stars[1],
-                stars[2],
+                semi_major,
+                eccentricity,
                 ledger,
             )
     deflect(radial, tangential, mass, i, j, density, dispersion, coulomb, interval, BOOSTS)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from melotte.sky.monte_carlo.local_conditions import WINDOW
-from melotte.sky.monte_carlo.orbits import draw_position
+from melotte.sky.monte_carlo.orbits import ROOM, draw_position
 from melotte.sky.monte_carlo.potential import (
     orbital_energy,
     potential_between,
@@ -56,6 +56,7 @@ def move(  # pragma: no cover - compiled
     place = np.empty(count)
     value = np.empty(count)
     settled = np.empty(count, dtype=np.bool_)
+    room = np.empty((2, ROOM))
     count = 0
     for i in range(n):
         if moved[i]:
@@ -74,6 +75,7 @@ def move(  # pragma: no cover - compiled
                 total,
                 interval,
                 WINDOW,
+                room,
             )
             place[count], value[count], settled[count] = at, there, drawn
             if not drawn:
@@ -99,7 +101,8 @@ def move(  # pragma: no cover - compiled
     while nearest < count:
         filled = _put(order[nearest], filled, movers, place, shells, name, then, then_name, target)
         nearest += 1
-    total = potential_of_shells(then[0], then[3], n, softening, later)
+    new_radius = then[0]
+    total = potential_of_shells(new_radius, then[3], n, softening, later)
     carried = 0.0
     for k in range(count):
         mover = order[k]
@@ -107,8 +110,8 @@ def move(  # pragma: no cover - compiled
             continue
         i, new = movers[mover], target[mover]
         own = GRAVITY * then[3, new]
-        below = shell_below(radius[i], then[0], n)
-        left = potential_between(radius[i], below, then[0], softening, later, n, total)
+        below = shell_below(radius[i], new_radius, n)
+        left = potential_between(radius[i], below, new_radius, softening, later, n, total)
         left += own / max(radius[i], place[mover], softening)
         square = shells[1, i] ** 2 + shells[2, i] ** 2 + carried / then[3, new]
         square += potential[i] + own / max(radius[i], softening) + left

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from melotte.sky.monte_carlo.potential import potential_between, shell_below
+from melotte.sky.monte_carlo.potential import potential_between, shell_below, shell_within
 from melotte.sky.monte_carlo.units import GRAVITY
 
 _MARGIN = 1.2
@@ -14,7 +14,16 @@ _MARGIN = 1.2
 _HALVINGS = 16
 """Parts of a wide orbit, each half as long as the next one outwards."""
 
+_EDGES = np.array([0.0, *(2.0 ** (k + 1 - _HALVINGS) for k in range(1, _HALVINGS + 1))])
+"""Of these, one above what :func:`_radius_at` takes."""
+
+_ENDS = np.array([0.0, 2.0])
+"""Of an orbit that has one part."""
+
 _MOST_DRAWS = 20_000
+
+ROOM = _HALVINGS + 1
+"""Numbers in a row of what :func:`draw_position` works in."""
 
 
 @njit(cache=True)
@@ -85,7 +94,7 @@ def turning_points(  # pragma: no cover - compiled
 
 @njit(cache=True)
 def draw_position(  # pragma: no cover - compiled
-    energy, momentum, own, here, radius, softening, potential, n, total, interval, window
+    energy, momentum, own, here, radius, softening, potential, n, total, interval, window, room
 ):
     """Draw where a star is found on its orbit.
 
@@ -99,6 +108,8 @@ def draw_position(  # pragma: no cover - compiled
     interval : array of float64, shape (n_windows,), Myr, does not fall
         Of the shells ``window * k`` and the following.
     window : int
+    room : array of float64, shape (2, ROOM)
+        To work in.
 
     Returns
     -------
@@ -114,20 +125,25 @@ def draw_position(  # pragma: no cover - compiled
     if not width > 1e-9 * outer or inner_slope <= 0 or outer_slope <= 0:
         return radius[here], 0.0, False
     bound = _MARGIN * np.sqrt(3 * width * max(1 / inner_slope, 1 / outer_slope))
-    first = _interval_at(inner, radius, n, interval, window)
-    last = _interval_at(outer, radius, n, interval, window)
-    parts = _HALVINGS if last > 4 * first else 1
-    edges = np.empty(parts + 1)
-    weights = np.empty(parts)
-    edges[0] = 0.0
-    edges[parts] = 2.0
-    for k in range(parts - 1, 0, -1):
-        edges[k] = 0.5 * edges[k + 1]
+    # Shells on the orbit are searched for between those that are known already.
+    begin = shell_below(inner, radius, n)
+    end = shell_below(outer, radius, n)
+    first = interval[max(begin, 0) // window]
+    last = interval[max(end, 0) // window]
+    edges = _EDGES if last > 4 * first else _ENDS
+    parts = len(edges) - 1
+    weights, places = room[0], room[1]
+    places[parts] = end
+    for k in range(parts - 1, -1, -1):
+        below = begin
+        if k > 0:
+            at = _radius_at(edges[k] - 1, inner, width)
+            below = shell_within(at, radius, begin, int(places[k + 1]) + 1)
+        places[k] = below
+        # Intervals do not fall outwards: the density over a part is bounded by its inner edge's.
+        weights[k] = 1.0 / interval[max(below, 0) // window]
     running = 0.0
     for k in range(parts):
-        # Intervals do not fall outwards: the density over a part is bounded by its inner edge's.
-        at = _radius_at(edges[k] - 1, inner, width)
-        weights[k] = 1.0 / _interval_at(at, radius, n, interval, window)
         running += weights[k] * (edges[k + 1] - edges[k])
     for _ in range(_MOST_DRAWS):
         wanted = np.random.random() * running
@@ -140,7 +156,7 @@ def draw_position(  # pragma: no cover - compiled
             part += 1
         s = edges[part] + min(wanted / weights[part], edges[part + 1] - edges[part]) - 1
         at = _radius_at(s, inner, width)
-        below = shell_below(at, radius, n)
+        below = shell_within(at, radius, int(places[part]), int(places[part + 1]) + 1)
         value = potential_between(at, below, radius, softening, potential, n, total)
         value += own / max(at, radius[here], softening)
         speed = 2 * (energy - value) - square / (at * at)
@@ -167,8 +183,3 @@ def _shell(below, radius, softening, potential):  # pragma: no cover - compiled
 def _radius_at(s, inner, width):  # pragma: no cover - compiled
     """Hénon's substitution: even in s in [-1, 1], dense where the star is slow."""
     return inner + width * (0.5 + 0.25 * s * (3 - s * s))
-
-
-@njit(cache=True)
-def _interval_at(value, radius, n, interval, window):  # pragma: no cover - compiled
-    return interval[max(shell_below(value, radius, n), 0) // window]

@@ -47,9 +47,12 @@ def potential_of_shells(radius, mass, n, softening, potential):  # pragma: no co
 @njit(cache=True)
 def shell_below(value, radius, n):  # pragma: no cover - compiled
     """Number of the outermost shell whose radius is at most ``value``; -1 inside of all."""
-    if value < radius[0]:
-        return -1
-    low, high = 0, n
+    return shell_within(value, radius, -1, n)
+
+
+@njit(cache=True)
+def shell_within(value, radius, low, high):  # pragma: no cover - compiled
+    """The same, where it is known to be ``low`` (from -1 on) or above, and below ``high``."""
     while high - low > 1:
         middle = (low + high) // 2
         if radius[middle] <= value:

@@ -331,7 +331,8 @@ def _rebuilt(  # pragma: no cover - compiled
     filled = 0
     for i in range(n):
         if shells[3, i] > 0:
-            spare[:, filled] = shells[:, i]
+            for row in range(4):
+                spare[row, filled] = shells[row, i]
             spare_name[filled] = name[i]
             room[filled] = 1.0 if moved[i] else 0.0
             filled += 1
