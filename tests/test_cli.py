@@ -32,6 +32,8 @@ TINY = [
     "training.validation_size=32",
     "training.constants_size=32",
     "training.precision=32",
+    "training.reference_size=400",
+    "training.metrics_size=300",
 ]
 
 
@@ -207,16 +209,6 @@ def test_train_writes_a_model_that_loads(tmp_path):
     assert model.reference
 
 
-@pytest.fixture
-def quickly_judged(monkeypatch):
-    """Models are finished on few mocks."""
-    from melotte.engine import finishing
-
-    monkeypatch.setattr(finishing, "REFERENCE_MOCKS", 400)
-    monkeypatch.setattr(finishing, "METRIC_MOCKS", 300)
-
-
-@pytest.mark.usefixtures("quickly_judged")
 def test_train_on_labelled_clusters(members, tmp_path, capsys):
     members, _ = members
     names = list(dict.fromkeys(Table.read(members)["Cluster"]))
@@ -268,7 +260,6 @@ def test_train_says_what_goes_together(words, message, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("quickly_judged")
 def test_train_on_a_bank(tmp_path, capsys):
     bank = tmp_path / "bank.h5"
     sizes = ("data.max_stars=32", "data.members=[10, 60]")

@@ -15,6 +15,7 @@ from melotte.engine.evaluation import evaluate, roc_auc
 from melotte.engine.finishing import finish_model
 from melotte.engine.model_files import Model, load_model, save_model
 from melotte.engine.results import ResultColumn
+from melotte.engine.settings import TrainingSettings
 from melotte.errors import MelotteValueError
 from melotte.systems.base import Output
 
@@ -184,7 +185,7 @@ def test_finished_model_keeps_domain_check_metrics_and_calibration(tmp_path):
     constants = system.constants(system.observe(system.draw(200, generator), generator))
     torch.manual_seed(0)
     model = Model(system, dict(PRESET), constants, system.network(constants))
-    finished = finish_model(model)
+    finished = finish_model(model, TrainingSettings())
     rates = finished.metrics["extra"]["flag_rates"]
     assert rates["OUT_OF_DOMAIN"] == pytest.approx(0.01, abs=0.007)
     save_model(tmp_path / "m.safetensors", finished)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -93,7 +94,7 @@ def train(
         max_time=max_time,
         device=torch_device(device),
         progress=progress,
-        finish=finish_model,
+        finish=partial(finish_model, settings=settings.training),
         start=None if start is None else load(start, "cpu"),
         examples=known,
     )

@@ -11,33 +11,34 @@ from melotte.engine.mocks import batch_of_many
 from melotte.engine.model_files import Model
 from melotte.engine.network_outputs import run_network
 from melotte.engine.random import Stream
+from melotte.engine.settings import TrainingSettings
 
-REFERENCE_MOCKS = 10_000
 BATCH_SIZE = 256
-METRIC_MOCKS = 5_000
 METRIC_SEED = 1_000
 
 
-def finish_model(model: Model) -> Model:
+def finish_model(model: Model, settings: TrainingSettings) -> Model:
     """Fit the domain check, then judge the model on fresh mocks and store what was found.
 
     Parameters
     ----------
     model : Model
+    settings : TrainingSettings
+        Says on how many mocks.
 
     Returns
     -------
     Model
         The same model, with ``reference``, ``metrics`` and ``calibration`` filled.
     """
-    with_domain_reference(model, REFERENCE_MOCKS)
-    evaluation = evaluate(model, n=METRIC_MOCKS, seed=METRIC_SEED)
+    with_domain_reference(model, settings.reference_size)
+    evaluation = evaluate(model, n=settings.metrics_size, seed=METRIC_SEED)
     model.metrics = evaluation.as_json()
     model.calibration = evaluation.calibration.as_json()
     return model
 
 
-def with_domain_reference(model: Model, n: int = REFERENCE_MOCKS, seed: int = 0) -> Model:
+def with_domain_reference(model: Model, n: int, seed: int = 0) -> Model:
     """Fit the domain check on mocks of its own stream and store it in the model.
 
     Parameters

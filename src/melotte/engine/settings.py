@@ -103,6 +103,8 @@ class TrainingSettings(Settings):
         Its seed; its stream is never that of the training, even where the seeds agree.
     constants_size : int, > 0
         Mocks on which the preparation constants are measured.
+    reference_size, metrics_size : int, >= 400 and > 0
+        Mocks that fit the domain check of the trained model, and fresh ones that judge it.
     mock_share : float, 0 to below 1
         Share of mocks in a batch where a fixed set of examples is trained on. An epoch is then
         one pass over the examples, whatever ``n_batches`` says, and ``max_epochs`` decides, not
@@ -140,6 +142,8 @@ class TrainingSettings(Settings):
     validation_size: int = Field(default=2048, gt=0)
     validation_seed: int = Field(default=1, ge=0)
     constants_size: int = Field(default=2048, gt=0)
+    reference_size: int = Field(default=10_000, ge=400)
+    metrics_size: int = Field(default=5_000, gt=0)
     mock_share: float = Field(default=0.0, ge=0, lt=1)
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     frozen: tuple[str, ...] = ()
