@@ -11,6 +11,7 @@ from melotte.sky.monte_carlo.potential import (
     potential_between,
     potential_of_shells,
     shell_below,
+    shell_within,
     strong_deflection_radius,
     total_energy,
 )
@@ -45,6 +46,17 @@ def test_the_potential_is_the_sum_over_pairs(cluster, softening):
         found = potential_between(place, below, radius, softening, potential, 2000, total)
         exact = -GRAVITY * (mass / np.maximum(np.maximum(radius, place), softening)).sum()
         assert found == pytest.approx(exact, rel=1e-12)
+
+
+def test_the_shell_below_a_radius_is_found_from_any_start(cluster):
+    radius = cluster[0][0]
+    places = np.r_[0.0, radius[0], radius[700], np.geomspace(1e-3, 1e3, 50)]
+    expected = np.searchsorted(radius, places, "right") - 1
+    for place, below in zip(places, expected, strict=True):
+        assert shell_below(place, radius, 2000) == below
+        for low in (-1, below // 2, below):
+            for high in (below + 1, min(below + 30, 2000), 2000):
+                assert shell_within(place, radius, low, high) == below
 
 
 def test_the_energy_is_that_of_pairs(cluster):
