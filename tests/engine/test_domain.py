@@ -134,6 +134,20 @@ def test_summaries_that_mocks_often_lack_may_be_all_missing():
     assert (judged.flags > 0).mean() < 0.02
 
 
+def test_a_summary_that_no_mock_has_is_not_looked_at():
+    summaries, embedding = mocks(4000, 13, missing=1.0)
+    unseen, unseen_embedding = mocks(4000, 14, missing=1.0)
+    found = DomainReference.fit(summaries, embedding)
+    without = DomainReference.fit(summaries[:, :4], embedding)
+    expected = without.judge(unseen[:, :4], unseen_embedding)
+    for value in (np.nan, 5.0, 1e9):
+        unseen[:, 4] = value
+        judged = found.judge(unseen, unseen_embedding)
+        np.testing.assert_allclose(judged.score, expected.score)
+    again = DomainReference.from_tensors(found.tensors())
+    assert (again.judge(unseen, unseen_embedding).flags == judged.flags).all()
+
+
 def test_reference_survives_as_tensors(reference):
     tensors = reference.tensors()
     assert all(tensor.dtype == torch.float32 for tensor in tensors.values())
@@ -161,8 +175,6 @@ def test_wrong_input_is_refused(reference):
         reference.judge(summaries[:, :4], embedding)
     with pytest.raises(MelotteValueError, match="at least 400"):
         DomainReference.fit(summaries[:100], embedding[:100])
-    with pytest.raises(MelotteValueError, match=r"summaries \[4\] are missing"):
-        DomainReference.fit(mocks(1000, 13, missing=1.0)[0], embedding)
     embedding[5] = np.nan
     with pytest.raises(MelotteValueError, match="not finite"):
         DomainReference.fit(summaries, embedding)

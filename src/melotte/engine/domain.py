@@ -77,7 +77,8 @@ class DomainReference:
     Parameters
     ----------
     summary_knots : array, shape (n_summaries, N_KNOTS)
-        Quantiles of each summary at equally spaced probabilities.
+        Quantiles of each summary at equally spaced probabilities; NaN where no mock has it, which
+        is then never looked at.
     summary_mean, summary_covariance : array, shape (n_summaries,) and (n_summaries, n_summaries)
         Of the normal scores of the summaries.
     summary_missing : array, shape (n_summaries,), 0 to 1
@@ -302,7 +303,7 @@ def normal_scores(values: Array, knots: Array) -> Array:
     Returns
     -------
     array, shape (n, n_summaries)
-        Between -30 and 30; NaN where the value is not finite.
+        Between -30 and 30; NaN where the value is not finite, or the quantiles are not.
     """
     n_knots = knots.shape[1]
     edge = 0.5 / n_knots
@@ -312,6 +313,8 @@ def normal_scores(values: Array, knots: Array) -> Array:
     tenth = max(n_knots // 10, 1)
     inner_end = end - float(special.ndtri(probability[-1 - tenth]))
     for j, quantiles in enumerate(knots):
+        if np.isnan(quantiles).any():
+            continue
         value = values[:, j]
         # Ties (a fraction that is mostly zero) take the middle of their probabilities.
         left = np.interp(value, quantiles, probability)
@@ -342,17 +345,18 @@ def _halves_of_groups(
 
 def _fit_summaries(summaries: Array) -> dict[str, Any]:
     known = np.isfinite(summaries)
-    if not known.any(0).all():
-        empty = np.flatnonzero(~known.any(0)).tolist()
-        raise MelotteValueError(f"summaries {empty} are missing in every mock")
     edge = 0.5 / N_KNOTS
     levels = np.linspace(edge, 1 - edge, N_KNOTS)
-    knots = np.stack([np.quantile(s[k], levels) for s, k in zip(summaries.T, known.T, strict=True)])
-    scores = normal_scores(summaries, knots)
-    mean = np.nanmean(scores, 0)
+    # Of a band that a model does not read, say.
+    absent = ~known.any(0)
+    knots = np.full((summaries.shape[1], N_KNOTS), np.nan)
+    for j in np.flatnonzero(~absent):
+        knots[j] = np.quantile(summaries[known[:, j], j], levels)
+    scores = np.where(known, normal_scores(summaries, knots), 0.0)
+    mean = scores.sum(0) / known.sum(0).clip(min=1)
     centred = np.where(known, scores - mean, 0.0)
     pairs = known.T.astype(float) @ known
-    covariance = centred.T @ centred / pairs.clip(min=1)
+    covariance = centred.T @ centred / pairs.clip(min=1) + np.diag(absent.astype(float))
     return {
         "summary_knots": knots,
         "summary_mean": mean,
