@@ -4,9 +4,10 @@ Three sets: pi-DOC's own test mocks (Chardin & Bianchini 2021, Table 1: test fam
 80 kpc, seeing 1 arcsec, no noise), the same clusters with a survey's noise, sky and field stars,
 and mocks of our own settings (test family). Every method reads the same drawing of every cluster:
 faithful networks its light in V, smoothed by 4 pixels, ours V and B as they are, with V alone and
-with dispersions beside. Errors are in bins of the prediction (Eq. 2), with errors by bootstrap over
-runs; the floor is what the chance of single stars leaves
-(melotte.systems.globular_clusters.sampling_noise).
+with dispersions beside. Ours knows no map without noise: in the first set it reads the same
+drawings under the darkest sky and with the longest exposure that it was trained for. Errors are in
+bins of the prediction (Eq. 2), with errors by bootstrap over runs; the floor is what the chance of
+single stars leaves (melotte.systems.globular_clusters.sampling_noise).
 
     python benchmarks/globular.py --library FILE [--faithful [LABEL=]MODEL ...] --ours MODEL
         [--maps 5000] [--seed 1] [--sets pidoc ours] [--json OUT] [--figures FOLDER]

@@ -92,9 +92,11 @@ def read_all(
         batch = ground.recorded(scenes, number, 0.0)
         smooth = ground.recorded(scenes, number, mocks.SMOOTHING)
         making += time.process_time() - begun
+        noisy = ground.recorded_with_noise(scenes, number, batch)
         truth = ground.truth(batch)
         for method in methods:
-            reading = method.read(method.observation(batch, smooth), truth, ground.seed, number)
+            seen = batch if method.data.noise == "none" else noisy
+            reading = method.read(method.observation(seen, smooth), truth, ground.seed, number)
             scores[method.key].add(truth, reading)
     return scores, making / max(n, 1)
 

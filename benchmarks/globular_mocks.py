@@ -71,6 +71,16 @@ class MockSet:
     title: str
     data: DataSettings
 
+    def under_a_dark_sky(self) -> MockSet:
+        """The same, stacked as long and under as dark a sky as settings have, the sky known."""
+        sky = self.data.sky
+        dark = {
+            "brightness": (sky.brightness[1],) * 2,
+            "exposures": (sky.exposures[1],) * 2,
+            "level_error": 0.0,
+        }
+        return self.with_data(noise="survey", sky=sky.model_copy(update=dark))
+
     def with_data(self, **changes: Any) -> MockSet:
         """The same with other settings."""
         return replace(self, data=self.data.model_copy(update=changes))
@@ -140,10 +150,18 @@ class TestGround:
             generator = keyed_generator(self.seed, SCENES, case, number)
             yield number, self.simulator.draw(min(BATCH, n - number * BATCH), generator)
 
-    def recorded(self, scenes: GlobularScenes, number: int, smoothing: float) -> Batch:
+    def recorded(
+        self, scenes: GlobularScenes, number: int, smoothing: float, mocks: MockSet | None = None
+    ) -> Batch:
         """Scenes as they are observed, smoothed afterwards; the noise is the same either way."""
-        data = self.mocks.data.model_copy(update={"smoothing": smoothing})
+        data = (mocks or self.mocks).data.model_copy(update={"smoothing": smoothing})
         return observe(scenes, data, keyed_generator(self.seed, RECORDS, number))
+
+    def recorded_with_noise(self, scenes: GlobularScenes, number: int, clear: Batch) -> Batch:
+        """What models that know no map without noise read: a dark sky's where mocks have none."""
+        if self.mocks.data.noise != "none":
+            return clear
+        return self.recorded(scenes, number, 0.0, self.mocks.under_a_dark_sky())
 
     def truth(self, batch: Batch) -> MapTruth:
         """What is true of recorded mocks."""

@@ -68,6 +68,25 @@ def test_methods_see_the_same_drawing(library, sets):
     assert all(np.isfinite(truth.values[name]).all() for name in ("age", "distance", "mass_fov"))
 
 
+def test_models_that_know_noise_read_the_same_drawing_under_a_dark_sky(sets):
+    ground = mocks.TestGround(sets["pidoc"], 3)
+    number, scenes = next(ground.scenes(6))
+    clear = ground.recorded(scenes, number, 0.0)
+    assert not clear.observation.data["noise"].any()
+    noisy = ground.recorded_with_noise(scenes, number, clear)
+    assert bool((noisy.observation.data["noise"] > 0).all())
+    assert torch.equal(noisy.theta, clear.theta)
+    flux, left = clear.observation.data["flux"], noisy.observation.data["flux"]
+    whole = left.isfinite().all(-1).all(-1)
+    assert bool(whole.any())
+    light = flux.sum((-2, -1))
+    error = 0.02 * light + 5 * noisy.observation.data["noise"] * flux.shape[-1]
+    assert bool(((left.sum((-2, -1)) - light).abs() < error)[whole].all())
+    assert not torch.equal(left, flux)
+    survey = mocks.TestGround(sets["pidoc-survey"], 3)
+    assert survey.recorded_with_noise(scenes, number, clear) is clear
+
+
 def test_cases_lie_outside_of_the_training(library, sets):
     data = sets["pidoc"].data
     ground = mocks.TestGround(sets["pidoc"], 4)
