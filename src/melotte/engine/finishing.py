@@ -45,7 +45,7 @@ def with_domain_reference(model: Model, n: int, seed: int = 0) -> Model:
     ----------
     model : Model
     n : int
-        Mocks; half fit the distances, half, of other groups, set the thresholds.
+        Mocks; :meth:`DomainReference.fit` says which of them do what.
     seed : int
 
     Returns

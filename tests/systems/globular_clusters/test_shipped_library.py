@@ -53,7 +53,7 @@ def model():
 def test_it_holds_the_test_family_alone_and_is_small():
     with shipped_library() as path, ClusterLibrary(path) as library:
         assert path.stat().st_size <= 2.5e6
-        # Libraries of training have seeds 1 and 2, that of evaluations seed 1.
+        # Libraries of training have seeds 1 to 5, that of evaluations seed 1.
         assert [run.name for run in library.runs] == [f"test-7-{k:05d}" for k in range(1, 9)]
         assert {run.family for run in library.runs} == {"test"}
         ages = [time / 1e3 for run in library.runs for time in run.times]

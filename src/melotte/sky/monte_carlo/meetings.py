@@ -44,9 +44,8 @@ def encounter(  # pragma: no cover - compiled
     """
     freed = np.empty((max(high - low, 1), 4))
     n_freed = 0
-    # Slices are made here, once: making one takes as long as a deflection.
+    # Slices are made here, once: making one in a loop counts references, which takes time.
     radial, tangential, mass = shells[1], shells[2], shells[3]
-    star_mass, semi_major, eccentricity = stars[0], stars[1], stars[2]
     begin = int(np.random.random() * 2)
     target = -math.log(1.0 - np.random.random())
     for window in range(low // WINDOW, (high + WINDOW - 1) // WINDOW):
@@ -76,10 +75,8 @@ def encounter(  # pragma: no cover - compiled
                     tangential,
                     mass,
                     name,
-                    star_mass,
+                    stars,
                     companion,
-                    semi_major,
-                    eccentricity,
                     found,
                     window,
                     coulomb,
@@ -107,10 +104,8 @@ def _meet(  # pragma: no cover - compiled
     tangential,
     mass,
     name,
-    star_mass,
+    stars,
     companion,
-    semi_major,
-    eccentricity,
     found,
     window,
     coulomb,
@@ -135,10 +130,10 @@ def _meet(  # pragma: no cover - compiled
                 tangential,
                 mass,
                 name,
-                star_mass,
+                stars[0],
                 companion,
-                semi_major,
-                eccentricity,
+                stars[1],
+                stars[2],
                 dispersion,
                 ledger,
             )
@@ -155,10 +150,8 @@ def _meet(  # pragma: no cover - compiled
             tangential,
             mass,
             name,
-            star_mass,
+            stars,
             companion,
-            semi_major,
-            eccentricity,
             found,
             window,
             coulomb,
@@ -190,10 +183,8 @@ def _meet(  # pragma: no cover - compiled
                 tangential,
                 mass,
                 name,
-                star_mass,
+                stars,
                 companion,
-                semi_major,
-                eccentricity,
                 found,
                 window,
                 coulomb,
@@ -225,10 +216,8 @@ def _pass(  # pragma: no cover - compiled
     tangential,
     mass,
     name,
-    star_mass,
+    stars,
     companion,
-    semi_major,
-    eccentricity,
     found,
     window,
     coulomb,
@@ -242,9 +231,9 @@ def _pass(  # pragma: no cover - compiled
         speed = math.sqrt((radial[i] - radial[j]) ** 2 + tangential[i] ** 2 + tangential[j] ** 2)
         reach = 0.0
         if one:
-            reach += REACH * semi_major[name[i]] * (1 + eccentricity[name[i]])
+            reach += REACH * stars[1, name[i]] * (1 + stars[2, name[i]])
         if two:
-            reach += REACH * semi_major[name[j]] * (1 + eccentricity[name[j]])
+            reach += REACH * stars[1, name[j]] * (1 + stars[2, name[j]])
         number = encounter_probability(mass[i] + mass[j], reach, density, speed, interval)
         if np.random.random() < number:
             if one and two:
@@ -255,10 +244,10 @@ def _pass(  # pragma: no cover - compiled
                     tangential,
                     mass,
                     name,
-                    star_mass,
+                    stars[0],
                     companion,
-                    semi_major,
-                    eccentricity,
+                    stars[1],
+                    stars[2],
                     ledger,
                 )
             binary, intruder = (i, j) if one else (j, i)
@@ -270,10 +259,10 @@ def _pass(  # pragma: no cover - compiled
                 tangential,
                 mass,
                 name,
-                star_mass,
+                stars[0],
                 companion,
-                semi_major,
-                eccentricity,
+                stars[1],
+                stars[2],
                 ledger,
             )
     deflect(radial, tangential, mass, i, j, density, dispersion, coulomb, interval, BOOSTS)
