@@ -109,6 +109,21 @@ def test_paper_one_averages_the_dense_layer_over_rotations():
         )
 
 
+@pytest.mark.parametrize("rotations", [1, 3])
+def test_paper_one_may_train_on_fewer_rotations_which_images_take_in_turns(rotations):
+    network = built(PaperOneNetwork, **SMALL, settings=PaperOneSettings(rotations=rotations))
+    seen = []
+    network.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    one = images(6)
+    network({"image": one})
+    assert len(seen[0]) == 6 * rotations
+    for number, image in enumerate(seen[0]):
+        turn = number // 6 + number % 6
+        torch.testing.assert_close(image, torch.rot90(one[number % 6], turn, (-2, -1)))
+    network.eval()({"image": one})
+    assert len(seen[1]) == 6 * 4
+
+
 def test_paper_one_drops_half_of_the_dense_layer_in_training_alone():
     network = built(PaperOneNetwork, **SMALL)
     passed = []

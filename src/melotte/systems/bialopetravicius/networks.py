@@ -21,7 +21,11 @@ from melotte.networks.point import SMALLEST_LOG_SCALE, PointPosterior
 from melotte.networks.residual import STAGES, STEM, ResidualEncoder, Stage
 from melotte.parameters import Parameter
 from melotte.systems.bialopetravicius.activation_maps import ActivationMap
-from melotte.systems.bialopetravicius.settings import PaperOneSettings, PaperTwoSettings
+from melotte.systems.bialopetravicius.settings import (
+    N_ROTATIONS,
+    PaperOneSettings,
+    PaperTwoSettings,
+)
 
 N_HIDDEN = 1024
 """Neurons of the dense layer, fc1024."""
@@ -59,6 +63,7 @@ class PaperOneNetwork(nn.Module):
         self.encoder = ResidualEncoder(n_bands, stem, stages)
         self.hidden = nn.Linear(self.encoder.n_features, N_HIDDEN)
         self.dropout = nn.Dropout(settings.dropout)
+        self.rotations = settings.rotations
         self.output = nn.Linear(N_HIDDEN, len(parameters))
         low, high = published_ends(parameters)
         self.register_buffer("low", low, persistent=False)
@@ -87,10 +92,11 @@ class PaperOneNetwork(nn.Module):
             (batch, 1024): the dense layer, averaged over rotations.
         """
         image = inputs["image"]
-        turned = torch.cat([torch.rot90(image, turn, (-2, -1)) for turn in range(4)])
+        rotations = self.rotations if self.training else N_ROTATIONS
+        turned = torch.cat([_turned(image, first) for first in range(rotations)])
         activations = functional.relu(self.hidden(self.encoder(turned)))
         with torch.autocast(image.device.type, enabled=False):
-            embedding = activations.float().unflatten(0, (4, len(image))).mean(0)
+            embedding = activations.float().unflatten(0, (rotations, len(image))).mean(0)
             estimate = self.output(self.dropout(embedding))
             settled = estimate
             if self.training and self.dropout.p > 0:
@@ -208,6 +214,16 @@ def published_ends(parameters: Sequence[Parameter]) -> tuple[Tensor, Tensor]:
         ends.append([math.log10(end) if log else end for end in (parameter.low, parameter.high)])
     low, high = torch.tensor(ends).unbind(1)
     return low, high
+
+
+def _turned(images: Tensor, first: int) -> Tensor:
+    """Images by right angles: ``first`` of them the first image, one more each next image."""
+    turned = torch.empty_like(images)
+    for number in range(N_ROTATIONS):
+        turned[number::N_ROTATIONS] = torch.rot90(
+            images[number::N_ROTATIONS], first + number, (-2, -1)
+        )
+    return turned
 
 
 def _begin(layer: nn.Linear) -> None:

@@ -21,6 +21,9 @@ Interval = tuple[
 ]
 Bins = Annotated[int, Field(ge=2, le=100)]
 
+N_ROTATIONS = 4
+"""Of an image by right angles, Paper I, Sect. 4.1."""
+
 
 def _wider(
     low: float, high: float, bins: int, below: bool = True, digits: int = 6
@@ -42,6 +45,9 @@ class PaperOneSettings(Settings):
     ----------
     dropout : float
         Behind the dense layer, in training.
+    rotations : int, 1 to 4
+        Of each image in training; the paper's are 4. Fewer cost less, and the images of a batch
+        take turns. A trained network averages 4, whatever this says.
     log_age, log_mass : (float, float)
         log10(age/yr) and log10(mass/Msun) that a posterior may have.
     half_number_radius : (float, float), arcsec
@@ -49,6 +55,7 @@ class PaperOneSettings(Settings):
     """
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    rotations: Annotated[int, Field(ge=1, le=N_ROTATIONS)] = N_ROTATIONS
     log_age: Interval = (6.6, 9.5)
     log_mass: Interval = (2.0, 4.0)
     half_number_radius: Interval = (0.1, 1.6)
