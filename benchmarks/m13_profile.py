@@ -28,15 +28,14 @@ from numpy.typing import NDArray
 import melotte
 from melotte.engine.json_values import plain_json
 from melotte.flags import decode_flags
-from melotte.telescope.map_measurements import centre_of_light, sky_level
+from melotte.telescope.cluster_centres import centre_of_light
+from melotte.telescope.map_measurements import sky_level
 
 Array = NDArray[np.float64]
 
 INNERMOST = 0.3
 """Arcmin."""
 N_RINGS, N_SECTORS = 10, 8
-MAP_SIDE = 160
-"""Of the models' maps, px."""
 OPTIONS = {"bands": "V", "zero_point": 22.4, "extinction_v": 0.06}
 """The image states no zero point: this one makes its light the catalogue's, V = 5.78."""
 DISTANCE = 7.1
@@ -109,7 +108,8 @@ def light(image_path: Path, profile: tuple[Array, Array, Array]) -> dict[str, An
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             scale = float(np.mean(proj_plane_pixel_scales(WCS(opened[0].header)))) * 60
-    centre = centre_of_light(image, MAP_SIDE)
+    found = centre_of_light(image)
+    centre = (found.column, found.row)
     sky = sky_level(image, centre)
     edges = np.geomspace(0.1, 0.5 * min(image.shape) * scale, N_RINGS + 1)
     means, errors = ring_means(image - sky, centre, edges / scale)

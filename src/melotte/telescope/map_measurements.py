@@ -1,4 +1,4 @@
-"""What an image of a cluster shows of itself: sky, noise, seeing, and where the cluster is.
+"""What an image of a cluster shows of itself: sky, noise and seeing.
 
 All of it by plain statistics of pixels, NaN where there is no value.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +25,6 @@ LEAST_STARS = 4
 """Stars that a measured width takes."""
 MOST_STARS = 40
 
-_PLATEAU = 0.95
-"""Part of the highest smoothed light that counts as high, too."""
 _CLIP = 3.0
 _ROUNDS = 8
 _DETECTION = 20.0
@@ -59,53 +56,22 @@ class StarWidth:
     n_stars: int
 
 
-def centre_of_light(image: Array, side: float) -> tuple[float, float]:
-    """Column and row (px, from 0) of the largest concentration of light.
-
-    Pixels count from the lower quartile and are cut at the upper one, so that neither bright
-    stars nor a steep core rule. The image is smoothed by a Gaussian of an eighth of ``side``, and
-    from the middle of the highest place the centre of the cut light is iterated within a quarter of
-    it.
-
-    Parameters
-    ----------
-    image : array, shape (n_rows, n_columns)
-        Sky included or not.
-    side : float, px
-        Of the map that is to show the cluster.
+def known_pixels(image: Array) -> NDArray[np.bool_]:
+    """Which pixels have a value.
 
     Raises
     ------
     MelotteValueError
-        When no pixel has a value.
+        When none has.
     """
-    known = _known(image)
-    low, high = np.quantile(image[known], [0.25, 0.75])
-    light = np.where(known, np.clip(image, low, high) - low, 0.0)
-    sigma = min(side, *image.shape) / 8
-    smooth = ndimage.gaussian_filter(light, sigma, mode="constant")
-    # Where a cluster fills the image its middle is cut flat, and the highest place is anywhere.
-    high: Any = ndimage.label(smooth >= _PLATEAU * smooth.max())
-    highest = high[0] == high[0].flat[int(smooth.argmax())]
-    row, column = (float(one.mean()) for one in np.nonzero(highest))
-    for _ in range(20):
-        top, left = (max(round(one - 2 * sigma), 0) for one in (row, column))
-        part = light[top : top + round(4 * sigma) + 1, left : left + round(4 * sigma) + 1]
-        rows = top + np.arange(part.shape[0])[:, None]
-        columns = left + np.arange(part.shape[1])
-        weight = np.where(np.hypot(columns - column, rows - row) < 2 * sigma, part, 0.0)
-        total = weight.sum()
-        if not total > 0:
-            break
-        before = column, row
-        column, row = float((weight * columns).sum() / total), float((weight * rows).sum() / total)
-        if np.hypot(column - before[0], row - before[1]) < 0.1:
-            break
-    return column, row
+    known = np.isfinite(image)
+    if not known.any():
+        raise MelotteValueError("no pixel of the image has a value")
+    return known
 
 
-def sky_level(image: Array, centre: tuple[float, float]) -> float:
-    """Sky a pixel, from the fifth of the pixels that lie farthest from the cluster.
+def sky_level(image: Array, centre: tuple[float, float], beyond: float = 1 - SKY_SHARE) -> float:
+    """Sky a pixel, from a fifth of the pixels, those that lie farthest from the cluster.
 
     Values beyond 3 standard deviations of the median are left out until nothing changes; where
     the mean then exceeds the median, stars are left in it, and 2.5 medians less 1.5 means are
@@ -116,6 +82,8 @@ def sky_level(image: Array, centre: tuple[float, float]) -> float:
     image : array, shape (n_rows, n_columns)
     centre : (float, float), px
         Column and row.
+    beyond : float
+        Share of the pixels that is nearer than the fifth.
 
     Raises
     ------
@@ -124,10 +92,11 @@ def sky_level(image: Array, centre: tuple[float, float]) -> float:
     """
     every = max(1, math.ceil(math.sqrt(image.size / _ENOUGH)))
     image = image[::every, ::every]
-    known = _known(image)
+    known = known_pixels(image)
     columns, rows = (every * np.arange(size) for size in image.shape[::-1])
     away = np.hypot(columns - centre[0], rows[:, None] - centre[1])
-    values = image[known & (away >= np.quantile(away[known], 1 - SKY_SHARE))].astype(np.float64)
+    inner, outer = np.quantile(away[known], [beyond, min(1.0, beyond + SKY_SHARE)])
+    values = image[known & (away >= inner) & (away <= outer)].astype(np.float64)
     for _ in range(_ROUNDS):
         middle, spread = np.median(values), values.std()
         kept = values[np.abs(values - middle) <= _CLIP * spread]
@@ -227,14 +196,6 @@ def filled(image: Array, sigma: float = 2.0) -> Array:
         unknown &= ~reached
         sigma *= 2
     return out.astype(image.dtype)
-
-
-def _known(image: Array) -> NDArray[np.bool_]:
-    """Pixels with a value; refused where there are none."""
-    known = np.isfinite(image)
-    if not known.any():
-        raise MelotteValueError("no pixel of the image has a value")
-    return known
 
 
 def _isolated(image: Array, noise: float, half: int) -> list[tuple[int, int]]:

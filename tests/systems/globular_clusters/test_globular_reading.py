@@ -1,6 +1,7 @@
 """From a mock's map to a file and back; measured sky, noise, seeing; maps of mass; M13."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from melotte.engine.model_files import Model, save_model
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.systems.base import RowError
-from melotte.systems.globular_clusters.reading import observations, pixel_step
+from melotte.systems.globular_clusters.map_cutting import pixel_step
+from melotte.systems.globular_clusters.reading import observations
 from melotte.systems.registry import build_system, load_preset
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "io"))
@@ -57,6 +59,51 @@ def written(batch, tmp_path_factory):
 def one(system, files, **options):
     (found,) = observations(files, options, system.data)
     return found
+
+
+def planted(path, scale, star, sky=50.0, side=240):
+    """A Plummer cluster of stars of equal light off an image's middle, pixels of 0.25 arcsec."""
+    rng = np.random.default_rng(2)
+    rows, columns = np.indices((side, side))
+    squared = (columns - 130) ** 2 + (rows - 104) ** 2
+    stars = rng.poisson(300 / star * (1 + squared / scale**2) ** -2)
+    image = star * stars + rng.normal(sky, 1.0, stars.shape)
+    write_image(path, image.astype("f4"), 0.25, FILTER="V", MAGZPT=25.0)
+    return path
+
+
+@pytest.mark.parametrize(("scale", "star", "flag", "remark"), [
+    (20, 1.0, Flag(0), None),
+    (80, 4000.0, Flag(0), r"the centre that was found is [34].* arcsec uncertain"),
+    (4000, 1000.0, Flag.OUT_OF_RANGE, "centre off by .* arcsec perhaps, more than 5"),
+])  # fmt: skip
+def test_a_centre_that_light_does_not_tell_is_said_to_be_uncertain(
+    system, tmp_path, scale, star, flag, remark
+):
+    path = planted(tmp_path / "p.fits", scale, star)
+    found = one(system, [path], psf_fwhm=1.0, sky=50.0)
+    notes = found.header["light_maps"]["p"]
+    assert int(found.flags[0]) == int(flag)
+    remarks = " ".join(found.header.get("remarks", {}).get("p", []))
+    if remark is None:
+        assert "centre" not in remarks
+        assert np.hypot(notes["x"] - 130, notes["y"] - 104) * 0.25 < 1
+        assert "the light, within 0." in notes["centre_from"]
+    else:
+        assert re.search(remark, remarks)
+    given = one(system, [path], psf_fwhm=1.0, sky=50.0, x=130, y=104)
+    assert "centre" not in " ".join(given.header.get("remarks", {}).get("p", []))
+
+
+@pytest.mark.parametrize(("scale", "light"), [(12, False), (80, True)])
+def test_a_sky_with_the_cluster_s_light_in_it_is_noticed(system, tmp_path, scale, light):
+    path = planted(tmp_path / "p.fits", scale, 1.0)
+    options = {"psf_fwhm": 1.0, "x": 130, "y": 104, "noise": 1.0}
+    found, told = (one(system, [path], **options, **sky) for sky in ({}, {"sky": 50.0}))
+    kept = float(found.data["flux"][0, 0].nansum() / told.data["flux"][0, 0].nansum())
+    said = " ".join(found.header.get("remarks", {}).get("p", []))
+    assert (kept < 0.97) == light == ("cluster's light in it" in said)
+    assert "cluster's light" not in " ".join(told.header.get("remarks", {}).get("p", []))
 
 
 def test_a_mock_comes_back_from_its_files(system, batch, written):

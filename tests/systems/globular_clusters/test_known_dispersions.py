@@ -154,6 +154,15 @@ def test_bad_dispersions_are_refused_in_one_line(tmp_path, values, error, cards,
         read_dispersions(path)
 
 
+def test_spectra_that_cover_no_bin_are_said_to_be_of_no_use(system, tmp_path):
+    few = write_dispersions(tmp_path / "few.fits", np.full((2, 2), 5.0), 1.0, 0.5)
+    image = tmp_path / "a.fits"
+    write_image(image, np.full((48, 48), 5.0), 0.25, FILTER="V", MAGZPT=25.0)
+    found = read(system, image, dispersion=str(few))
+    assert not bool(found.data["dispersion"].isfinite().any())
+    assert "less than half of every bin" in " ".join(found.header["remarks"]["a"])
+
+
 def test_dispersions_that_do_not_fit_are_refused(system, image, library, tmp_path):
     small = write_dispersions(tmp_path / "d.fits", np.full((4, 4), 5.0), 1.0)
     with pytest.raises(MelotteValueError, match="both need celestial coordinates"):

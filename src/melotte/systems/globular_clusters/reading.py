@@ -2,78 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
-from melotte.io.image_cutouts import LARGEST_RESCALING
 from melotte.io.image_stacks import SAME_SCALE, RejectedImage
 from melotte.io.light_maps import LightImages, cut_coordinates, read_light_maps
-from melotte.io.reprojection import resampled
 from melotte.systems.base import Observation, RowError
 from melotte.systems.globular_clusters.known_dispersions import known_dispersions
 from melotte.systems.globular_clusters.known_distance import known_distance
 from melotte.systems.globular_clusters.known_extinction import dust_removal, known_extinction
-from melotte.systems.globular_clusters.settings import DataSettings
-from melotte.telescope.map_measurements import (
-    centre_of_light,
-    filled,
-    noise_level,
-    sky_level,
-    star_width,
-)
+from melotte.systems.globular_clusters.map_cutting import CutMaps, cut_maps
+from melotte.systems.globular_clusters.settings import BIN_PIXELS, DataSettings
+from melotte.telescope.map_measurements import filled
 from melotte.telescope.map_smoothing import smoothed
-from melotte.telescope.panstarrs import johnson_maps
 
-ROOM = 1.5
-"""Sides of the map, as part of the image's, from which a measured sky is free of the cluster."""
+MOST_FALL = 0.03
+"""Part of the map's light by which a sky may fall that is thought to be free of the cluster."""
 WIDTH_SLACK = 0.05
 """Relative difference from the ends of the range of seeing that still counts as inside."""
 
 _ELSEWHERE = ("group_by", "release", "min_probability", "clusters", "positions", "deredden")
-
-Maps = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class CutMaps:
-    """Maps of light cut about a cluster.
-
-    Parameters
-    ----------
-    flux : array, float32, shape (n_bands, size, size)
-        In V, or V and B, sky taken off, in units of a source of magnitude 25; NaN where unknown
-        or saturated.
-    noise : array, float32, shape (n_bands,)
-    pixel_scale, psf_fwhm : float, arcsec
-    centre : (float, float), px
-        Column and row of the cluster in the file's image.
-    corner : (float, float), px
-        Column and row of the outer corner of the first pixel, in the file's image, whose first
-        pixel begins at 0.
-    step : float
-        Side of a pixel in the file's pixels.
-    notes : dict
-        How sky, noise, seeing and centre were found.
-    """
-
-    flux: Maps
-    noise: NDArray[np.float32]
-    pixel_scale: float
-    psf_fwhm: float
-    centre: tuple[float, float]
-    corner: tuple[float, float]
-    step: float
-    notes: dict[str, str]
 
 
 def observations(
@@ -191,6 +145,7 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
     except MelotteValueError as error:
         raise MelotteValueError(f"{images.id}: {error}") from error
     flags = int(Flag.BAD_PIXELS) * unknown | int(Flag.OUT_OF_RANGE) * bool(outside)
+    remarks = _remarks(images, cut, outside, data)
     notes: dict[str, Any] = cut.notes | {
         "bands": ",".join(images.bands),
         "sources": ",".join(images.sources),
@@ -202,10 +157,14 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
     if images.dispersions is not None:
         seen = torch.isfinite(fields["dispersion"])
         notes["dispersions"] = f"in {int(seen.sum())} of {seen.numel()} bins"
+        if not seen.any():
+            remarks.append(
+                "the dispersions are not used: they cover less than half of every bin of "
+                f"{round(BIN_PIXELS * cut.pixel_scale, 1):g} arcsec"
+            )
     if outside:
         notes["outside_training"] = ", ".join(outside)
     header: dict[str, Any] = {"light_maps": {images.id: notes}}
-    remarks = _remarks(images, cut, outside)
     if (raised != 1).any():
         remarks.append(
             f"an extinction of A_V = {images.options.extinction_v:g} mag was taken off the light, "
@@ -221,71 +180,6 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
     return Observation(fields, (images.id,), torch.tensor([flags]), header)
 
 
-def cut_maps(images: LightImages, data: DataSettings) -> CutMaps:
-    """Maps of a cluster on the model's pixels, without the sky.
-
-    Parameters
-    ----------
-    images : LightImages
-    data : DataSettings
-        For the side and the range of pixels.
-
-    Raises
-    ------
-    MelotteValueError
-        When the place is outside the image, or sky, noise or seeing cannot be measured.
-    """
-    notes: dict[str, str] = {}
-    step = pixel_step(images.pixel_scale, data.pixel_scale)
-    size = images.options.size or data.size
-    try:
-        centre = _centre(images, size * step, notes)
-        flux = _without_sky(images, centre, notes)
-        levels = _noise(images, flux, notes)
-        fwhm = images.psf_fwhm
-        if math.isnan(fwhm):
-            width = star_width(np.where(images.saturated[0], np.nan, flux[0]), levels[0])
-            fwhm = width.fwhm * images.pixel_scale
-            notes["psf_fwhm_from"] = f"{width.n_stars} stars, scatter {width.scatter:.2f} px"
-        else:
-            notes["psf_fwhm_from"] = "given"
-    except MelotteValueError as error:
-        raise MelotteValueError(f"{images.id}: {error}") from error
-    notes["pixels"] = "the file's" if step == 1 else f"{step:g} of the file's a side"
-    # Saturated stars are unknown where mocks have them so, and as they are where they do not.
-    if data.noise != "none":
-        around = ndimage.binary_dilation(images.saturated.any(0), np.ones((3, 3)))
-        flux = np.where(around, np.float32(np.nan), flux)
-    corner = _corner(centre, size, step)
-    middle = corner[0] + size * step / 2 - 0.5, corner[1] + size * step / 2 - 0.5
-    cut = resampled(flux, middle[0], middle[1], step, size)
-    if not np.isfinite(cut[0]).any():
-        raise MelotteValueError(f"{images.id}: no pixel within the map has a value")
-    noise = np.array(levels, dtype=np.float32) * np.float32(step)
-    scale = images.pixel_scale * step
-    if images.bands == ("g", "r"):
-        cut, noise = _johnson(cut, noise)
-        notes["bands_from"] = "Pan-STARRS g and r by Kostov & Bonev 2018"
-    return CutMaps(cut, noise, scale, fwhm, centre, corner, step, notes)
-
-
-def pixel_step(scale: float, trained: tuple[float, float]) -> float:
-    """Side of the model's pixels in pixels of a file.
-
-    1 where the file's are within the range; the least whole number that brings smaller ones there;
-    a fraction where a model knows one size alone and the file's is within a factor of two of it.
-    """
-    low, high = trained
-    if low * (1 - SAME_SCALE) <= scale <= high * (1 + SAME_SCALE):
-        return 1.0
-    factor = math.ceil(low * (1 - SAME_SCALE) / scale)
-    if factor > 1 and factor * scale <= high * (1 + SAME_SCALE):
-        return float(factor)
-    if high / low <= 1 + SAME_SCALE and scale <= low * LARGEST_RESCALING:
-        return low / scale
-    return 1.0
-
-
 def outside_of_training(cut: CutMaps, data: DataSettings) -> tuple[str, ...]:
     """What of the camera lies outside what was trained on, with its value."""
     found = []
@@ -296,17 +190,29 @@ def outside_of_training(cut: CutMaps, data: DataSettings) -> tuple[str, ...]:
     low, high = (min(listed), max(listed)) if listed else data.psf_fwhm
     if not low * (1 - WIDTH_SLACK) <= cut.psf_fwhm <= high * (1 + WIDTH_SLACK):
         found.append(f"psf_fwhm {cut.psf_fwhm:.3g} arcsec outside [{low:g}, {high:g}]")
+    if cut.centre_error > data.offset:
+        found.append(
+            f"centre off by {cut.centre_error:.2g} arcsec perhaps, more than {data.offset:g}; give "
+            "ra and dec, or x and y"
+        )
     return tuple(found)
 
 
-def _remarks(images: LightImages, cut: CutMaps, outside: tuple[str, ...]) -> list[str]:
+def _remarks(
+    images: LightImages, cut: CutMaps, outside: tuple[str, ...], data: DataSettings
+) -> list[str]:
     """What a person should know of a map, in plain words."""
     found = [f"not trained on: {one}" for one in outside]
-    side = cut.flux.shape[-1] * cut.step
-    if "measured" in cut.notes["sky_from"] and min(images.images.shape[1:]) < ROOM * side:
+    if data.offset / 2 < cut.centre_error <= data.offset:
         found.append(
-            f"the image is less than {ROOM:g} times as wide as the map, so the sky that was taken "
-            "off has the cluster's light in it; give sky=... where it is known"
+            f"the centre that was found is {cut.centre_error:.2g} arcsec uncertain along an axis, "
+            f"and models expect it within {data.offset:g}; give ra and dec, or x and y"
+        )
+    if cut.sky_fall > MOST_FALL:
+        found.append(
+            "the sky that was taken off has the cluster's light in it: it falls outwards still, by "
+            f"{100 * min(cut.sky_fall, 9.99):.0f} % of the map's light; give sky=... where it is "
+            "known, or a wider image"
         )
     n_full = int(images.saturated.any(0).sum())
     if n_full:
@@ -315,73 +221,3 @@ def _remarks(images: LightImages, cut: CutMaps, outside: tuple[str, ...]) -> lis
     if lost > 0.01:
         found.append(f"{100 * lost:.0f} % of the map's pixels are unknown")
     return found
-
-
-def _centre(images: LightImages, side: float, notes: dict[str, str]) -> tuple[float, float]:
-    """Column and row of the cluster in the image."""
-    options = images.options
-    n_rows, n_columns = images.images.shape[1:]
-    if not math.isnan(options.x):
-        origin = options.image.pixel_origin
-        column, row = options.x - origin, options.y - origin
-        notes["centre_from"] = "given"
-    elif not math.isnan(options.ra):
-        if images.wcs is None:
-            raise MelotteValueError("its image has no celestial coordinates; give x and y")
-        from astropy.coordinates import SkyCoord
-
-        place = images.wcs.world_to_pixel(SkyCoord(options.ra, options.dec, unit="deg"))
-        column, row = (float(one) for one in place)
-        notes["centre_from"] = "given"
-    else:
-        notes["centre_from"] = "largest concentration of light"
-        return centre_of_light(images.images[0], side)
-    if not (-0.5 <= column <= n_columns - 0.5 and -0.5 <= row <= n_rows - 0.5):
-        raise MelotteValueError(
-            f"the place given is at column {column:.1f}, row {row:.1f}, outside the image of "
-            f"{n_columns} columns and {n_rows} rows"
-        )
-    return column, row
-
-
-def _without_sky(images: LightImages, centre: tuple[float, float], notes: dict[str, str]) -> Maps:
-    """Images without the sky, given or measured."""
-    levels, measured = [], False
-    for image, given in zip(images.images, images.sky, strict=True):
-        measured |= math.isnan(given)
-        levels.append(sky_level(image, centre) if math.isnan(given) else given)
-    notes["sky_from"] = "given"
-    if measured:
-        notes["sky_from"] = "measured on the fifth of the image farthest from the cluster"
-    notes["sky"] = ",".join(f"{one:.6g}" for one in levels)
-    flux = images.images - np.array(levels, dtype=np.float32)[:, None, None]
-    return flux.astype(np.float32)
-
-
-def _noise(images: LightImages, flux: Maps, notes: dict[str, str]) -> list[float]:
-    """Noise of each band in a pixel without light, given or measured."""
-    levels = []
-    for image, given in zip(flux, images.noise, strict=True):
-        levels.append(noise_level(image) if math.isnan(given) else given)
-    given = not any(math.isnan(one) for one in images.noise)
-    notes["noise_from"] = "given" if given else "scatter of the emptiest parts"
-    return levels
-
-
-def _corner(centre: tuple[float, float], size: int, step: float) -> tuple[float, float]:
-    """Outer corner of a map about a place; on the file's pixels where those are kept or joined."""
-    first = [one + 0.5 - size * step / 2 for one in centre]
-    if step == int(step):
-        first = [float(math.floor(one + 0.5)) for one in first]
-    return first[0], first[1]
-
-
-def _johnson(flux: Maps, noise: NDArray[np.float32]) -> tuple[Maps, NDArray[np.float32]]:
-    """Maps in V and B, and their noise, from maps in g and r."""
-    whole = torch.from_numpy(np.stack([filled(one) for one in flux]))[None]
-    maps = johnson_maps(whole)[0].numpy()
-    unknown = np.isnan(flux).any(0)
-    # The noise is that of g, times what the colour asks for.
-    ratio = maps.sum((1, 2)) / max(float(whole[0, 0].sum()), 1e-20)
-    maps = np.where(unknown, np.float32(np.nan), maps)
-    return maps, (noise[0] * np.where(ratio > 0, ratio, 1.0)).astype(np.float32)
