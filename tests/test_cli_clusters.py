@@ -2,8 +2,12 @@
 
 import threading
 import time
+from itertools import count
 from multiprocessing import active_children
+from types import SimpleNamespace
 
+import h5py
+import numpy as np
 import pytest
 
 pytest.importorskip("numba")
@@ -12,12 +16,17 @@ from melotte.api.cluster_runs import evolve_one, simulate_clusters
 from melotte.cli import main
 from melotte.errors import MelotteValueError
 from melotte.sky.cluster_libraries import ClusterLibrary
+from melotte.sky.monte_carlo import snapshots
 from melotte.sky.monte_carlo.families import family_of
 
 SMALL = [
     "test", "n_stars=1000", "half_mass_radius=2", "galactic_radius=40", "until=60",
     "first_snapshot=30", "snapshots=2",
 ]  # fmt: skip
+
+
+class KilledError(Exception):
+    """Stands for the end of a process."""
 
 
 def call(*words):
@@ -58,22 +67,16 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
                                 "galactic_radius": "40"})  # fmt: skip
     evolve_one(family, 1, 0, tmp_path / "whole.h5")
     monkeypatch.setattr("melotte.api.cluster_runs.CHECKPOINT_SECONDS", -1.0)
-
-    class StoppedError(Exception):
-        pass
-
-    import melotte.sky.monte_carlo.snapshots as snapshots
-
     real, seen = snapshots.snapshot_of, []
 
     def stops(cluster, photometry=True):
         seen.append(cluster.time)
         if len(seen) == 3:
-            raise StoppedError
+            raise KilledError
         return real(cluster, photometry)
 
     monkeypatch.setattr(snapshots, "snapshot_of", stops)
-    with pytest.raises(StoppedError):
+    with pytest.raises(KilledError):
         evolve_one(family, 1, 0, tmp_path / "part.h5")
     assert (tmp_path / "part.checkpoint").exists()
     assert not (tmp_path / "part.h5").exists()
@@ -85,6 +88,99 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
             assert (left.radius == right.radius).all()
             assert (left.mass == right.mass).all()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part.h5", "whole.h5"]
+
+
+def contents(path):
+    """Values and attributes of everything in a library, as bytes."""
+    found = {}
+
+    def see(name, one):
+        found.update({(name, key): str(value) for key, value in one.attrs.items()})
+        if isinstance(one, h5py.Dataset):
+            found[name] = (str(one.dtype), one[()].tobytes())
+
+    with h5py.File(path) as file:
+        see("", file)
+        file.visititems(see)
+    return found
+
+
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory):
+    """A family of snapshots many steps apart, and what a run of it holds that was not stopped."""
+    family = family_of("test", {"n_stars": "1000", "until": "60", "first_snapshot": "30",
+                                "snapshots": "2", "half_mass_radius": "2",
+                                "galactic_radius": "8"})  # fmt: skip
+    path = tmp_path_factory.mktemp("whole") / "run.h5"
+    evolve_one(family, 1, 0, path)
+    return family, contents(path)
+
+
+@pytest.fixture
+def until_killed(monkeypatch, sparse):
+    """Evolves a run with a checkpoint every step, up to a checkpoint; the times of all of them."""
+    monkeypatch.setattr("melotte.api.cluster_runs.CHECKPOINT_SECONDS", -1.0)
+    real = snapshots.write_checkpoint
+
+    def evolve(path, stop, written):
+        times = []
+
+        def write(checkpoint, cluster):
+            if cluster.time < stop or written:
+                real(checkpoint, cluster)
+                times.append(cluster.time)
+            if cluster.time >= stop:
+                raise KilledError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(snapshots, "write_checkpoint", write)
+            with pytest.raises(KilledError):
+                evolve_one(sparse[0], 1, 0, path)
+        return times
+
+    return evolve
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_run_killed_between_or_at_snapshots_is_the_same_in_the_end(
+    tmp_path, sparse, until_killed, written
+):
+    family, whole = sparse
+    assert family.times == (30.0, 60.0)
+    path = tmp_path / "run.h5"
+    times = []
+    for stop in (10.0, 20.0, 30.0, 40.0, 45.0, 60.0):
+        times += until_killed(path, stop, written)
+    # Every step once: none began anew, and those of snapshots are among them.
+    assert (np.diff(times) > 0).all()
+    assert times[-1] == 60 if written else times[-1] < 60
+    assert 30 in times
+    evolve_one(family, 1, 0, path)
+    assert contents(path) == whole
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_whose_snapshots_are_lost_is_never_used(tmp_path, sparse, until_killed):
+    family, whole = sparse
+    path = tmp_path / "run.h5"
+    until_killed(path, 45.0, True)
+    path.with_suffix(".unfinished").write_bytes(b"half")
+    assert until_killed(path, 0.0, False) == []
+    evolve_one(family, 1, 0, path)
+    assert contents(path) == whole
+
+
+def test_checkpoints_wait_for_their_time(tmp_path, monkeypatch, sparse):
+    times, clock = [], count()
+    monkeypatch.setattr("melotte.api.cluster_runs.CHECKPOINT_SECONDS", 20.0)
+    ticking = SimpleNamespace(monotonic=lambda: next(clock), process_time=time.process_time)
+    monkeypatch.setattr("melotte.api.cluster_runs.time", ticking)
+    monkeypatch.setattr(
+        snapshots, "write_checkpoint", lambda path, cluster: times.append(cluster.time)
+    )
+    evolve_one(sparse[0], 1, 0, tmp_path / "run.h5")
+    # The clock ticks once a step; these are of 0.5 Myr.
+    assert times[:2] == [10.5, 21.0]
 
 
 def test_a_run_whose_files_are_damaged_begins_anew(tmp_path, caplog):
@@ -141,6 +237,10 @@ def test_impossible_numbers_are_refused(tmp_path, given):
     (["globular"], "no family"),
     (["test", "n_stars"], "NAME=VALUE"),
     (["test", "n_stars=3"], "n_stars"),
+    (["test", "central_potential=0,8"], "must rise within [1, 12]"),
+    (["test", "snapshots=nan"], "whole number"),
+    (["test", "snapshots=inf"], "whole number"),
+    (["test", "sizes=0.5,2000"], "sizes=2000"),
 ])  # fmt: skip
 def test_wrong_words_end_with_code_2(tmp_path, capsys, words, message):
     assert call("simulate", "clusters", *words, "-o", str(tmp_path / "x.h5")) == 2

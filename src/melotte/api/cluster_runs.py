@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from melotte.sky.monte_carlo.families import ClusterFamily
 
 CHECKPOINT_SECONDS = 120.0
+"""At least so long between two checkpoints of a run; each waits for the step in hand to end."""
 
 
 def simulate_clusters(
@@ -143,15 +144,30 @@ def evolve_one(family: ClusterFamily, number: int, seed: int, path: Path) -> flo
 
     cluster = _resumed(checkpoint, unfinished, name)
     if cluster is None:
+        # A checkpoint left here would know of snapshots that the new file does not hold.
+        checkpoint.unlink(missing_ok=True)
         unfinished.unlink(missing_ok=True)
         cluster = ClusterEvolution(model)
+        write(None)
+    times = family.times
     last = time.monotonic()
-    for _ in cluster.run(family.until, family.times):
-        kept.append(snapshot_of(cluster))
+
+    def save_when_due() -> None:
+        nonlocal last
         if time.monotonic() - last > CHECKPOINT_SECONDS:
-            write(None)
+            if kept:
+                write(None)
             write_checkpoint(checkpoint, cluster)
             last = time.monotonic()
+
+    def after_step(now: float) -> None:
+        # At the time of a snapshot it has to be kept first: a resumed run would pass it over.
+        if now not in times:
+            save_when_due()
+
+    for _ in cluster.run(family.until, times, after_step):
+        kept.append(snapshot_of(cluster))
+        save_when_due()
     write(asdict(cluster.history))
     unfinished.replace(path)
     checkpoint.unlink(missing_ok=True)

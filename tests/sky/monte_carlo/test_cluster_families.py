@@ -1,5 +1,7 @@
 """Families: the ranges that runs begin in, and what may be changed of them."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -73,8 +75,46 @@ def test_settings_change_a_family():
     ("test", {"until": "10"}, "must rise"),
     ("test", {"first_snapshot": "0"}, r"within \[0.1"),
     ("test", {"snapshots": "0"}, "at least 1"),
+    ("test", {"snapshots": "1e300"}, "at most 100000"),
+    ("test", {"snapshots": "nan"}, "snapshots=nan: must be a whole number"),
+    ("test", {"snapshots": "inf"}, "snapshots=inf: must be a whole number"),
+    ("test", {"snapshots": "2.7"}, "snapshots=2.7: must be a whole number"),
     ("test", {"highest_mass": "500"}, "150"),
+    ("test", {"sizes": "0.5,2000"}, r"sizes=2000: must be in \[0.05, 100\] pc"),
+    ("test", {"sizes": "0.01"}, r"sizes=0.01: must be in"),
+    ("test", {"central_potential": "0,8"}, r"=0,8: must rise within \[1, 12\], or be 0"),
+    ("test", {"central_potential": "0.5"}, "Plummer's model"),
+    ("test", {"central_potential": "8,3"}, "must rise"),
+    ("test", {"central_potential": "3,13"}, "must rise"),
+    ("test", {"black_holes": "some"}, "'fallback', 'none' or 'all'"),
 ])  # fmt: skip
 def test_impossible_families_are_refused(name, changes, message):
-    with pytest.raises(MelotteValueError, match=message):
+    with pytest.raises(MelotteValueError, match=message) as refused:
         family_of(name, changes)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "setting", [one.name for one in fields(FAMILIES["test"]) if one.name not in ("name", "stream")]
+)
+def test_no_setting_takes_nan(setting):
+    several = setting not in ("until", "first_snapshot", "highest_mass", "snapshots", "filling")
+    for text in ("nan", "nan,nan", "nan,5", "5,nan") if several else ("nan",):
+        with pytest.raises(MelotteValueError, match="nan"):
+            family_of("test", {setting: text})
+
+
+def test_depths_of_king_models_or_none():
+    shapes = {
+        text: family_of("test", {"central_potential": text}).model(1, 0).equilibrium
+        for text in ("0", "0,0", "1,12")
+    }
+    assert isinstance(shapes["0"], Plummer)
+    assert shapes["0,0"] == shapes["0"]
+    assert isinstance(shapes["1,12"], King)
+
+
+def test_one_snapshot_is_the_last():
+    changes = {"snapshots": "1", "first_snapshot": "1", "until": "5"}
+    assert family_of("test", changes).times == (5.0,)
+    assert family_of("test", {**changes, "snapshots": "2.0"}).times == (1.0, 5.0)

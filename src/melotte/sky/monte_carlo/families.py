@@ -23,6 +23,12 @@ YOUNGEST = 0.1
 LOWEST_MASS = 0.1
 """Of the mass function, Msun."""
 
+SIZES = (0.05, 100.0)
+"""Half-mass radii that clusters may begin with, pc."""
+
+MOST_SNAPSHOTS = 100_000
+"""Of one run."""
+
 
 @dataclass(frozen=True)
 class ClusterFamily:
@@ -37,12 +43,12 @@ class ClusterFamily:
         Uniform in its logarithm, as are sizes and orbits.
     half_mass_radius : (float, float), pc
     sizes : tuple of float, pc
-        Only these sizes, in turn, where given.
+        Only these half-mass radii, in turn, where given.
     galactic_radius : (float, float), kpc
         Of circular orbits in a flat rotation curve of 220 km/s.
     metallicity : (float, float), [Fe/H]
     central_potential : (float, float)
-        King's W0, uniform; Plummer's model where both are 0.
+        King's W0, uniform, both within [1, 12]; Plummer's model where both are 0.
     filling : float
         Largest half-mass radius in tidal radii, which ends the range of sizes where it is smaller;
         clusters that fill more dissolve young. The least size is drawn all the same.
@@ -52,8 +58,9 @@ class ClusterFamily:
         As :class:`~melotte.sky.monte_carlo.evolution.ClusterModel` takes it.
     until : float, Myr
     snapshots : int
-        Evenly spaced in time up to ``until``.
+        Evenly spaced in time up to ``until``; a single one is taken then.
     first_snapshot : float, Myr
+        The first of several.
     """
 
     name: str
@@ -110,7 +117,8 @@ class ClusterFamily:
     @property
     def times(self) -> tuple[float, ...]:
         """Of the snapshots, Myr."""
-        return tuple(np.linspace(self.first_snapshot, self.until, self.snapshots).tolist())
+        first = self.first_snapshot if self.snapshots > 1 else self.until
+        return tuple(np.linspace(first, self.until, self.snapshots).tolist())
 
 
 _OURS: dict[str, Any] = {
@@ -198,19 +206,24 @@ def _parsed(field: str, text: str) -> Any:
     if field in _NUMBERS:
         if len(numbers) != 1:
             raise MelotteValueError(f"{field}={text}: needs one number")
-        return int(numbers[0]) if field == "snapshots" else numbers[0]
+        return _whole(field, numbers[0]) if field == "snapshots" else numbers[0]
     if len(numbers) > 2:
         raise MelotteValueError(f"{field}={text}: needs a number, or low,high")
     return numbers[0], numbers[-1]
 
 
+def _whole(field: str, number: float) -> int:
+    if not number.is_integer():
+        raise MelotteValueError(f"{field}={number:g}: must be a whole number")
+    return int(number)
+
+
 def _check(family: ClusterFamily) -> None:
     limits = {
         "n_stars": (1e3, 1e7),
-        "half_mass_radius": (0.05, 100.0),
+        "half_mass_radius": SIZES,
         "galactic_radius": (0.1, 1000.0),
         "metallicity": (-2.5, 0.5),
-        "central_potential": (0.0, 12.0),
     }
     for name, (least, most) in limits.items():
         low, high = getattr(family, name)
@@ -218,6 +231,15 @@ def _check(family: ClusterFamily) -> None:
             raise MelotteValueError(
                 f"{name}={low:g},{high:g}: must rise within [{least:g}, {most:g}]"
             )
+    for size in family.sizes:
+        if not SIZES[0] <= size <= SIZES[1]:
+            raise MelotteValueError(f"sizes={size:g}: must be in [{SIZES[0]:g}, {SIZES[1]:g}] pc")
+    low, high = family.central_potential
+    if not (low == high == 0 or 1 <= low <= high <= 12):
+        raise MelotteValueError(
+            f"central_potential={low:g},{high:g}: must rise within [1, 12], or be 0 for Plummer's "
+            "model"
+        )
     if not YOUNGEST <= family.first_snapshot <= family.until <= 15_000:
         raise MelotteValueError(
             f"snapshots from {family.first_snapshot:g} to {family.until:g} Myr: must rise within "
@@ -225,10 +247,14 @@ def _check(family: ClusterFamily) -> None:
         )
     if not family.filling > 0:
         raise MelotteValueError(f"filling={family.filling:g}: must be above 0")
-    if family.snapshots < 1:
-        raise MelotteValueError(f"snapshots={family.snapshots}: must be at least 1")
+    if not 1 <= family.snapshots <= MOST_SNAPSHOTS:
+        raise MelotteValueError(
+            f"snapshots={family.snapshots:g}: must be at least 1, at most {MOST_SNAPSHOTS}"
+        )
     if not 1 <= family.highest_mass <= 150:
         raise MelotteValueError(f"highest_mass={family.highest_mass:g}: must be in [1, 150] Msun")
+    # What is left, such as the word for black holes, the model itself refuses.
+    family.model(1, 0)
 
 
 def _log_uniform(limits: Range, uniform: float) -> float:
