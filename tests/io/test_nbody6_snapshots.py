@@ -60,6 +60,45 @@ def test_nbody6_with_stellar_evolution(tmp_path: Path, stars: Cluster, plus: boo
     assert alone.provenance["without_stellar_row"] == 2 * N_PAIRS
 
 
+@pytest.mark.parametrize(("time", "near"), [(100.0, 101.9), (100.0, 98.1), (10.0, 10.9)])
+def test_a_stellar_block_near_in_time_is_taken(
+    tmp_path: Path, stars: Cluster, time: float, near: float
+) -> None:
+    path, singles, binaries = (tmp_path / name for name in ("conf.3_9", "sev.83_9", "bev.82_9"))
+    path.write_bytes(written.nbody6(stars, CENTRE, time, conf3=True))
+    singles.write_text(written.stellar_evolution(stars, near, plus=True)[0])
+    binaries.write_text(written.stellar_evolution(stars, time, plus=True)[1])
+    (found,) = read_snapshots(path, singles=singles, binaries=binaries)
+    assert found.provenance["stellar_time"] == near
+
+
+@pytest.mark.parametrize(
+    ("time", "far", "allowed"), [(77.7, 99999.0, "1.55"), (10.0, 11.1, "1"), (0.0, 1.1, "1")]
+)
+def test_a_stellar_block_of_another_time_is_refused(
+    tmp_path: Path, stars: Cluster, time: float, far: float, allowed: str
+) -> None:
+    path, singles, binaries = (tmp_path / name for name in ("conf.3_20", "sev.83_1", "bev.82_1"))
+    path.write_bytes(written.nbody6(stars, CENTRE, time, conf3=True))
+    theirs = written.stellar_evolution(stars, far, plus=True)
+    singles.write_text(theirs[0])
+    said = (
+        rf"conf\.3_20 has stars of {time:g} Myr.*sev\.83_1 is of {far:g} Myr.*within {allowed} Myr"
+    )
+    with pytest.raises(MelotteFileError, match=said):
+        next(read_snapshots(path, singles=singles))
+    # A time that the user gives goes before the file's.
+    assert next(read_snapshots(path, singles=singles, time=far)).time == far
+    singles.write_text(written.stellar_evolution(stars, time, plus=True)[0])
+    binaries.write_text(theirs[1])
+    said = (
+        rf"sev\.83_1 has stars of {time:g} Myr.*bev\.82_1 is of {far:g} Myr.*within {allowed} Myr"
+    )
+    with pytest.raises(MelotteFileError, match=said) as caught:
+        next(read_snapshots(path, singles=singles, binaries=binaries))
+    assert "\n" not in str(caught.value)
+
+
 def test_nbody6_leaves_out_bodies_without_mass(tmp_path: Path, stars: Cluster) -> None:
     path = tmp_path / "OUT3"
     path.write_bytes(written.nbody6(stars, CENTRE, 1.0, ghosts=2))

@@ -13,6 +13,7 @@ from snapshot_checks import assert_light, assert_pairs, assert_places, by_name
 from snapshot_writers import N_PAIRS, N_SINGLE, Cluster
 
 from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
+from melotte.io.amuse_files import SOLAR_LUMINOSITY
 from melotte.io.simulation_files import SOLAR_METAL_FRACTION
 from melotte.io.snapshot_files import FORMATS, read_snapshots
 from melotte.io.star_snapshots import StarSnapshot
@@ -261,6 +262,34 @@ def test_petar(tmp_path: Path, stars: Cluster, binary: bool, columns: int, heade
         assert_light(found, stars)
     else:
         assert np.isnan(found.luminosity).all()
+
+
+@pytest.mark.parametrize("code", ["amuse", "cmc", "petar"])
+def test_light_of_a_star_that_was_never_evolved_is_unknown(
+    tmp_path: Path, stars: Cluster, code: str
+) -> None:
+    star = 2 * N_PAIRS
+    stars.luminosity[star], stars.radius[star] = 0, 0
+    if code == "amuse":
+        path = tmp_path / "stars.hdf5"
+        amuse(path, stars)
+        with h5py.File(path, "a") as file:
+            file["data/0000000001/attributes/luminosity"] = stars.luminosity * SOLAR_LUMINOSITY
+    elif code == "cmc":
+        path = tmp_path / "run.window.snapshots.h5"
+        (tmp_path / "run.conv.sh").write_text(written.CONVERSION)
+        cmc_hdf5(path, stars)
+    else:
+        path = tmp_path / "data.0"
+        # PeTar does not set L before the first step, and writes what the memory holds.
+        stars.luminosity[star] = 7.0
+        rows, _ = written.petar_rows(stars, 34)
+        lines = [f"0 {len(stars)} 0.0", *(" ".join(f"{one:.17g}" for one in row) for row in rows)]
+        path.write_text("\n".join(lines) + "\n")
+    (found,) = read_snapshots(path)
+    light = found.luminosity[by_name(found, stars)]
+    assert np.flatnonzero(np.isnan(light)).tolist() == [star]
+    np.testing.assert_allclose(np.delete(light, star), np.delete(stars.luminosity, star), rtol=1e-3)
 
 
 def test_petar_with_fewer_stars_than_announced(tmp_path: Path, stars: Cluster) -> None:

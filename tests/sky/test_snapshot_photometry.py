@@ -158,6 +158,30 @@ def test_dark_remnants_and_the_dead_give_no_light_and_are_counted() -> None:
     assert counts["dead on the isochrone"] == 1
 
 
+def test_no_light_is_dark_and_unknown_light_is_not() -> None:
+    stars = StarSnapshot.of(
+        np.full(5, 0.6),
+        [0, 0, 0, 3, 11],
+        time=12_000.0,
+        metallicity=-1.0,
+        luminosity=[0.0, np.nan, 0.05, 0.0, 0.0],
+        temperature=[5000.0, np.nan, np.nan, np.nan, 6000.0],
+    )
+    found = with_photometry(stars)
+    dark = [True, False, False, True, True]
+    np.testing.assert_array_equal(np.isposinf(found.magnitude_v), dark)
+    np.testing.assert_array_equal(np.isposinf(found.magnitude_b), dark)
+    np.testing.assert_array_equal(found.luminosity == 0, dark)
+    assert found.magnitude_v[1] == found.magnitude_v[2]
+    counts = found.provenance["photometry"]
+    assert (counts["dark"], counts["isochrone"]) == (3, 2)
+
+
+def test_stars_without_light_need_no_isochrone() -> None:
+    stars = StarSnapshot.of([0.6, 0.7], [1, 2], luminosity=[0.0, 0.0])
+    assert with_photometry(stars).total_light_v == 0.0
+
+
 @pytest.mark.parametrize(
     ("known", "message"),
     [

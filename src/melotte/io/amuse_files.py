@@ -21,6 +21,7 @@ from melotte.io.density_centres import centred
 from melotte.io.simulation_files import (
     SimulationOptions,
     effective_temperature,
+    evolved_luminosity,
     main_sequence_kind,
 )
 from melotte.io.star_snapshots import MASSLESS, StarSnapshot
@@ -169,7 +170,7 @@ def _snapshot(path: Path, options: SimulationOptions, group: Any) -> StarSnapsho
         time=float(age.max()) if age is not None and len(age) else np.nan,
         position=position,
         velocity=velocity if position is not None else None,
-        luminosity=luminosity,
+        luminosity=None if luminosity is None else evolved_luminosity(luminosity),
         temperature=temperature,
         initial_mass=column("initial_mass"),
         ids=group["keys"][()].astype(np.uint64).view(np.int64) if "keys" in group else None,

@@ -24,6 +24,7 @@ from melotte.io.cmc_units import CmcUnits, cmc_units
 from melotte.io.simulation_files import (
     SimulationOptions,
     effective_temperature,
+    evolved_luminosity,
     members,
     text_numbers,
 )
@@ -142,7 +143,7 @@ def _snapshot(
         radius=shared("r", units.length),
         radial_velocity=shared("vr", units.speed),
         tangential_velocity=np.abs(shared("vt", units.speed)),
-        luminosity=luminosity,
+        luminosity=evolved_luminosity(luminosity),
         temperature=effective_temperature(luminosity, radius),
         ids=np.where(np.isfinite(ids), ids, -1),
         system=members(number, number, binary),

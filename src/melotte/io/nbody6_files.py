@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from melotte.errors import MelotteFileError
 from melotte.io.density_centres import centred
-from melotte.io.nbody6_stars import StellarRows, read_stellar_rows
+from melotte.io.nbody6_stars import StellarRows, nearest_block, read_stellar_rows
 from melotte.io.simulation_files import SimulationOptions, main_sequence_kind
 from melotte.io.star_snapshots import StarSnapshot
 
@@ -46,12 +46,14 @@ def read(path: Path, options: SimulationOptions) -> Iterator[StarSnapshot]:
     Positions are from the density centre that the file gives, velocities from the mean of the
     inner half of the stars. Members of a regularised pair stand where they are and are one
     `system`. Bodies of no mass, such as ghosts of merged pairs, are left out and counted in the
-    provenance. Without stellar evolution files every star is called a main-sequence star.
+    provenance. Without stellar evolution files every star is called a main-sequence star; with
+    them, their block nearest in time (the user's, if given) is taken, within 1 Myr or 2 %.
 
     Raises
     ------
     MelotteFileError
-        When the file is truncated or its records do not fit, or stellar evolution files do not.
+        When the file is truncated or its records do not fit, or stellar evolution files do not,
+        or are of another time.
     """
     stellar = read_stellar_rows(options.singles, options.binaries)
     with path.open("rb") as file:
@@ -123,7 +125,11 @@ def _snapshot(
     position, velocity = centred(
         vectors[0, keep] * length, vectors[1, keep] * speed, mass[keep], numbers[6:9] * length
     )
-    known: dict[str, Any] = _stellar_columns(path, names[keep], mass[keep], time, stellar)
+    block = None
+    if stellar:
+        own = time if options.time is None else options.time
+        block = nearest_block(stellar, own, path, options.singles)
+    known: dict[str, Any] = _stellar_columns(path, names[keep], mass[keep], block)
     provenance = known.pop("provenance")
     provenance.update(pairs=n_pairs, massless_left_out=len(rows) - len(keep))
     return options.snapshot(
@@ -142,15 +148,14 @@ def _snapshot(
 
 
 def _stellar_columns(
-    path: Path, names: NDArray[np.int64], mass: NDArray, time: float, stellar: list[StellarRows]
+    path: Path, names: NDArray[np.int64], mass: NDArray, block: StellarRows | None
 ) -> dict[str, Any]:
-    """Types, luminosities and temperatures by name, from the block nearest in time."""
-    if not stellar:
+    """Types, luminosities and temperatures by name."""
+    if block is None:
         return {
             "kind": main_sequence_kind(mass),
             "provenance": {"assumed": "all stars are on the main sequence"},
         }
-    block = min(stellar, key=lambda one: abs(one.time - time))
     order = np.argsort(block.name, kind="stable")
     place = np.minimum(np.searchsorted(block.name[order], names), len(order) - 1)
     row = order[place]

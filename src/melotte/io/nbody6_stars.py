@@ -12,7 +12,7 @@ The files' temperatures are not read: NBODY6 gives single stars log T with a zer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,12 @@ from numpy.typing import NDArray
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.io.simulation_files import effective_temperature
 from melotte.io.table_files import read_bytes
+
+LARGEST_GAP = 1.0
+"""Myr that a block may be off in time; the files write times to 0.1 Myr."""
+
+LARGEST_SHARE = 0.02
+"""The same, as a share of the time, where that is more."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ _BINARY = {
 
 
 def read_stellar_rows(singles: str | Path | None, binaries: str | Path | None) -> list[StellarRows]:
-    """Blocks of the two files, joined by time.
+    """Blocks of the two files, joined by time (:func:`nearest_block`).
 
     Parameters
     ----------
@@ -77,7 +83,8 @@ def read_stellar_rows(singles: str | Path | None, binaries: str | Path | None) -
     Raises
     ------
     MelotteFileError
-        When a file is missing or a row does not fit.
+        When a file is missing, a row does not fit, or no block of binaries is near enough in time
+        to one of single stars.
     MelotteValueError
         When binaries are given without singles.
     """
@@ -92,11 +99,39 @@ def read_stellar_rows(singles: str | Path | None, binaries: str | Path | None) -
     if binaries is None:
         return blocks
     pairs = list(_blocks(Path(binaries), _BINARY))
-    return [_joined(block, pairs) for block in blocks] if pairs else blocks
+    if not pairs:
+        return blocks
+    return [_joined(block, nearest_block(pairs, block.time, singles, binaries)) for block in blocks]
 
 
-def _joined(block: StellarRows, pairs: list[StellarRows]) -> StellarRows:
-    other = min(pairs, key=lambda one: abs(one.time - block.time))
+def nearest_block(
+    blocks: Sequence[StellarRows], time: float, of: str | Path, source: str | Path | None
+) -> StellarRows:
+    """The block nearest to a time.
+
+    Parameters
+    ----------
+    blocks : sequence of StellarRows, at least one
+    time : float, Myr
+    of, source : path
+        What the time is of and where the blocks are from, for the message.
+
+    Raises
+    ------
+    MelotteFileError
+        When it is farther than 1 Myr and than 2 % of the time.
+    """
+    nearest = min(blocks, key=lambda one: abs(one.time - time))
+    allowed = max(LARGEST_GAP, LARGEST_SHARE * abs(time))
+    if not abs(nearest.time - time) <= allowed:
+        raise MelotteFileError(
+            f"{of} has stars of {time:.6g} Myr, and the nearest block of {source} is of "
+            f"{nearest.time:.6g} Myr; one within {allowed:.3g} Myr (1 Myr or 2 %) is needed"
+        )
+    return nearest
+
+
+def _joined(block: StellarRows, other: StellarRows) -> StellarRows:
     return StellarRows(
         block.time,
         np.concatenate([block.name, other.name]),

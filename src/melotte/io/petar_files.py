@@ -28,6 +28,7 @@ from melotte.io.simulation_files import (
     KM_S_PER_PC_MYR,
     SimulationOptions,
     effective_temperature,
+    evolved_luminosity,
     main_sequence_kind,
     text_numbers,
 )
@@ -135,10 +136,12 @@ def _snapshot(
     known = {}
     kind = main_sequence_kind(mass)
     if particle == _EVOLVING:
-        kind, luminosity = whole[:, 12], table[:, 21]
+        kind, radius = whole[:, 12], table[:, 15]
+        # PeTar leaves L unset, and R at 0, until a star is first evolved.
+        luminosity = evolved_luminosity(np.where(radius > 0, table[:, 21], 0.0))
         known = {
             "luminosity": luminosity,
-            "temperature": effective_temperature(luminosity, table[:, 15]),
+            "temperature": effective_temperature(luminosity, radius),
         }
     name = {_PLAIN: 9, _BASE: 13, _EVOLVING: 23}[particle]
     return options.snapshot(

@@ -84,6 +84,15 @@ def metallicity_of(metal_fraction: float) -> float:
     return float(np.log10(metal_fraction / SOLAR_METAL_FRACTION)) if metal_fraction > 0 else np.nan
 
 
+def evolved_luminosity(luminosity: ArrayLike) -> NDArray[np.float64]:
+    """Luminosities that a code gives, Lsun; its zeros, of stars it did not evolve, become NaN.
+
+    Codes that evolve stars give even black holes 1e-10 Lsun (Hurley, Pols & Tout 2000).
+    """
+    luminosity = np.asarray(luminosity, float)
+    return np.where(luminosity == 0, np.nan, luminosity)
+
+
 def effective_temperature(luminosity: ArrayLike, radius: ArrayLike) -> NDArray[np.float64]:
     """Temperature from luminosity (Lsun) and radius (Rsun), K; NaN where either is not above 0."""
     luminosity, radius = np.asarray(luminosity, float), np.asarray(radius, float)

@@ -50,10 +50,11 @@ def with_photometry(snapshot: StarSnapshot, grid: StellarGrid | None = None) -> 
 
     * Stars that burn (types 0 to 9) of known L and Teff: the grid's bolometric corrections at
       (Teff, log g, [Fe/H]), log g from mass, L and Teff.
-    * The same without L or Teff: the isochrone of the snapshot's time and [Fe/H] at the initial
+    * The same with an L of 0: dark.
+    * The same of unknown L or Teff: the isochrone of the snapshot's time and [Fe/H] at the initial
       mass, or the mass now. Stars that are dead there are dark and counted: other models'
       lifetimes differ, so giants need their L and Teff.
-    * White dwarfs of known L and Teff: :func:`white_dwarf_correction`. Without: dark. (In a MOCCA
+    * White dwarfs of known L and Teff: :func:`white_dwarf_correction`. Others: dark. (In a MOCCA
       core of 12 Gyr all white dwarfs give 6e-5 of the light in V.)
     * Neutron stars, black holes, massless remnants: dark, V = B = +inf.
 
@@ -86,7 +87,8 @@ def with_photometry(snapshot: StarSnapshot, grid: StellarGrid | None = None) -> 
     if not unknown.any():
         return snapshot
     grid = StellarGrid.shipped(BANDS) if grid is None else grid
-    shining = ~snapshot.is_dark & ~snapshot.is_white_dwarf
+    unlit = snapshot.is_dark | (snapshot.luminosity == 0)
+    shining = ~unlit & ~snapshot.is_white_dwarf
     measured = (snapshot.luminosity > 0) & (snapshot.temperature > 0)
     filled = _Filled(snapshot)
     by_isochrone = unknown & shining & ~measured
@@ -98,7 +100,7 @@ def with_photometry(snapshot: StarSnapshot, grid: StellarGrid | None = None) -> 
     white_dwarfs = unknown & snapshot.is_white_dwarf & measured
     if white_dwarfs.any():
         filled.cool(white_dwarfs)
-    dark = unknown & (snapshot.is_dark | (snapshot.is_white_dwarf & ~measured))
+    dark = unknown & (unlit | (snapshot.is_white_dwarf & ~measured))
     filled.darken(dark)
     counts = {
         "bolometric corrections": int(by_correction.sum()),
