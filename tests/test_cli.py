@@ -12,6 +12,7 @@ import torch
 from astropy.table import Table
 
 import melotte
+from melotte import api
 from melotte.api import shipped_models
 from melotte.cli import main
 from melotte.engine.mocks import concatenate, draw_mocks
@@ -138,6 +139,47 @@ def test_compare_reports_the_difference(members, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"{len(names)} objects in common" in out
     assert "distance: ours - theirs" in out
+
+
+@pytest.fixture(scope="module")
+def one_member(members, tmp_path_factory):
+    """The members of the first cluster alone, and its name."""
+    table = Table.read(members[0])
+    name = str(table["Cluster"][0])
+    path = tmp_path_factory.mktemp("one") / "one.ecsv"
+    table[table["Cluster"] == name].write(path)
+    return path, name
+
+
+def test_literature_is_compared_in_the_results_units(one_member, tmp_path):
+    path, name = one_member
+    result = tmp_path / "o.ecsv"
+    assert run("infer", "open-cluster", path, "--group-by", "Cluster", "-o", result) == 0
+    literature = tmp_path / "literature.ecsv"
+    Table({"id": [name], "distance": [1200.0]}, units={"distance": "pc"}).write(literature)
+    joined = api.compare(Table.read(result), literature)
+    assert joined["distance_literature"].tolist() == [1.2]
+    Table({"id": [name], "distance": [10.0]}, units={"distance": "mag"}).write(
+        literature, overwrite=True
+    )
+    with pytest.raises(MelotteValueError, match="converts to kpc"):
+        api.compare(Table.read(result), literature)
+
+
+def test_a_table_that_cannot_be_compared_costs_no_results(one_member, tmp_path, capsys):
+    path, _ = one_member
+    literature, result = tmp_path / "literature.csv", tmp_path / "o.ecsv"
+    given = ("infer", "open-cluster", path, "--group-by", "Cluster", "-o", result)
+    Table({"object": ["a"], "distance": [1.0]}).write(literature)
+    assert run(*given, "--compare", literature) == 2
+    assert not result.exists()
+    assert "needs a column id" in capsys.readouterr().err
+    Table({"id": ["another"], "distance": [1.0]}).write(literature, overwrite=True)
+    assert run(*given, "--compare", literature, "--figures", tmp_path / "figures") == 2
+    said = capsys.readouterr()
+    assert "no object in common" in said.err
+    assert "measured 1 of 1" in said.out
+    assert len(Table.read(result)) == 1
 
 
 def test_explain_and_report_write_pages(members, tmp_path):

@@ -96,6 +96,8 @@ def test_objects_are_cut_from_mosaics_and_measured(
         assert row["log_age_16"] <= row["log_age_50"] <= row["log_age_84"]
         assert 0 < row["class_probability"] < 1
         assert row["log_age_background_scatter"] >= 0
+        assert row["mosaic"] == str(mosaics[0])
+    assert [rows[name]["x"] for name in ("in", "also in")] == pytest.approx([70.0, 150.0])
     assert np.isnan(rows["off"]["log_age_background_scatter"])
     assert "2 objects in common" in said.out
     assert "counted twice" in said.out
@@ -136,6 +138,7 @@ def test_cutouts_are_measured_alone(folder, model, tmp_path):
         (("--compare-extinction-offset", "0.1"), "goes with --compare"),
         (("--option", "positions=places.ecsv"), "give --mosaic and --positions in its place"),
         (("--option", "colour=red"), "'colour' is not an option"),
+        (("--background-draws", "1"), "--background-draws 1: a scatter needs 2 or more"),
         (("--stars", "stars.ecsv"), "--stars is for open clusters"),
         (("--galaxies", "galaxies.ecsv"), "--galaxies"),
     ],
@@ -181,6 +184,11 @@ def test_an_explanation_is_written_for_one_image(folder, tmp_path, capsys):
         (("m83", "n=3"), "'n=3' is not a setting of a field"),
         (("m83", "size=big"), "size=big: needs a number"),
         (("m83", "size=4"), "size must be in [16, "),
+        (("m83", "size=inf"), "size=inf: needs a number"),
+        (("m83", "size=32", "exposure_factor=inf"), "exposure_factor must be in [1e-6, 1e6]"),
+        (("m83", "size=32", "exposure_factor=nan"), "exposure_factor must be in [1e-6, 1e6]"),
+        (("m83", "size=32", "radius=inf"), "radius must be at least 0 kpc and finite"),
+        (("m83", "size=32", "sky_kept=nan"), "sky_kept must be in [0, 1]"),
     ],
 )
 def test_fields_of_wrong_settings_are_refused(words, message, tmp_path, capsys):
@@ -203,6 +211,12 @@ def test_check_says_which_model_reads_cutouts(tmp_path, capsys):
     assert "does not read images" in capsys.readouterr().err
     assert run("check", path, "--group-by", "Cluster") == 2
     assert "--group-by does not apply to images" in capsys.readouterr().err
+
+
+def test_check_names_the_settings_that_were_not_trained_on(tmp_path, capsys):
+    path = write_cutouts(tmp_path / "cut.fits", torch.rand(2, 3, 80, 80))
+    assert run("check", path, "--option", "fwhm=0.3", "--option", "metallicity=-3") == 0
+    assert "\n  metallicity, fwhm: outside what m83 was trained on" in capsys.readouterr().out
 
 
 def test_check_tells_images_in_arrays_and_refuses_strange_bands(tmp_path, capsys):

@@ -159,7 +159,8 @@ def infer(
         typer.Option(metavar="COLUMN", help="Of the positions: A_V to take off each image."),
     ] = None,
     background_draws: Annotated[
-        int, typer.Option(min=0, help="Images: repeat with so many random backgrounds added.")
+        int,
+        typer.Option(min=0, help="Images: repeat with 2 or more random backgrounds added."),
     ] = 0,
     samples: Annotated[int, typer.Option(min=0, help="Posterior samples to keep.")] = 0,
     samples_file: Annotated[Path | None, typer.Option(help="HDF5 file for the samples.")] = None,

@@ -202,6 +202,26 @@ def test_header_lists_become_columns():
     assert "n_members" in result.table().colnames
 
 
+def test_headers_of_all_batches_are_joined():
+    model = make_model()
+    first, second = observe(model.system, 3), observe(model.system, 2, seed=6)
+    headers = [
+        {"x": [1.0, 2.0, 3.0], "images": {"sources": ["a", "b"], "units": ["e/s"], "scale": 1.0}},
+        {"x": [4.0, 5.0], "images": {"sources": ["c", "b"], "units": ["e/s"], "scale": 2.0}},
+    ]
+    entries = [
+        Observation(first.data, ("p", "q", "p"), None, headers[0]),
+        RowError("lost", "no", 0, {"ra": 7.0}),
+        Observation(second.data, ("q", "r"), None, headers[1]),
+    ]
+    result = infer_batches(model, entries)
+    np.testing.assert_array_equal(result.columns["x"].values, [1, 2, 3, np.nan, 4, 5])
+    np.testing.assert_array_equal(result.columns["ra"].values, [np.nan] * 3 + [7] + [np.nan] * 2)
+    joined = {"sources": ["a", "b", "c"], "units": ["e/s"], "scale": 2.0}
+    assert result.header == {"images": joined}
+    assert headers[0]["images"]["sources"] == ["a", "b"]
+
+
 def test_nothing_to_measure():
     result = infer_batches(make_model(), [], n_samples=3)
     assert len(result.table()) == 0

@@ -57,10 +57,55 @@ def test_the_coordinates_have_north_up_and_east_left(tmp_path: Path) -> None:
 
 
 def test_missing_pixels_are_masked(tmp_path: Path) -> None:
-    image = np.zeros((2, 10, 10), dtype=np.float32)
+    image = np.ones((2, 10, 10), dtype=np.float32)
     image[0, 2, 3] = np.nan
     mosaic = read_mosaic(write(tmp_path, image))
     assert np.argwhere(mosaic.masked).tolist() == [[2, 3]]
+
+
+def test_pixels_without_weight_or_in_a_blank_border_are_masked(tmp_path: Path) -> None:
+    image = np.random.default_rng(3).normal(1, 0.1, (2, 300, 400)).astype(np.float32)
+    image[:, :4, :64] = 0
+    image[0, 200, 200] = 0
+    paths = write(tmp_path, image)
+    weight = np.ones(image.shape[1:], dtype=np.float32)
+    weight[-7:] = 0
+    with fits.open(paths[1], mode="update") as opened:
+        opened.append(fits.ImageHDU(weight, name="WHT"))
+    mosaic = read_mosaic(paths)
+    expected = np.zeros(image.shape[1:], dtype=bool)
+    # The border is 0.2 % of the field, and a fifteenth of where it lies.
+    expected[:4, :64] = True
+    expected[-7:] = True
+    np.testing.assert_array_equal(mosaic.masked, expected)
+    assert np.isnan(mosaic.image[1, -7:]).all()
+    assert mosaic.image[0, 200, 200] == 0
+
+
+def test_integers_have_real_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "f336w.fits"
+    header = fits.Header({"FILTER": "F336W", "PIXSCALE": 0.05, "BUNIT": "COUNTS"})
+    fits.PrimaryHDU(np.zeros((80, 80), dtype=np.int16), header).writeto(path)
+    assert not read_mosaic([path]).masked.any()
+
+
+def test_bands_that_are_shifted_on_the_sky_are_refused(tmp_path: Path) -> None:
+    paths = write(tmp_path, np.ones((2, 30, 40), dtype=np.float32))
+    read_mosaic(paths)
+    for shift, refused in ((0.004, False), (10.0, True)):
+        with fits.open(paths[1], mode="update") as opened:
+            opened[0].header["CRVAL2"] = 41.3 + shift / 3600
+        if not refused:
+            read_mosaic(paths)
+            continue
+        with pytest.raises(
+            MelotteValueError, match=r"f814w.fits lies up to 10 arcsec off .*f336w.fits by"
+        ) as caught:
+            read_mosaic(paths)
+        assert "\n" not in str(caught.value)
+    with fits.open(paths[1], mode="update") as opened:
+        del opened[0].header["CTYPE*"]
+    assert read_mosaic(paths).wcs is not None
 
 
 def test_bands_are_put_in_order_and_units_into_electrons(tmp_path: Path) -> None:

@@ -199,12 +199,12 @@ def test_names_come_with_the_stamps(tmp_path: Path, cube: np.ndarray) -> None:
 
 
 def test_many_stamps_come_in_stacks(tmp_path: Path) -> None:
-    cube = np.arange(600, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, 4, 4), "f4")
+    cube = np.arange(1, 601, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, 4, 4), "f4")
     path = write_cube(tmp_path / "c.fits", cube)
     stacks = list(read_cutouts(path, ExpectedImages(BANDS, 4)))
     assert [len(stack) for stack in stacks] == [256, 256, 88]
     every = torch.cat([stack.images[:, 0, 0, 0] for stack in stacks])
-    assert torch.equal(every, torch.arange(600.0))
+    assert torch.equal(every, torch.arange(1, 601.0))
 
 
 def test_larger_stamps_are_cropped_about_their_centre(tmp_path: Path, cube: np.ndarray) -> None:
@@ -250,9 +250,8 @@ def test_an_empty_stamp_is_a_rejected_row(tmp_path: Path, cube: np.ndarray) -> N
     assert [one.id for one in rejected] == ["c-2", "c-5"]
     assert rejected[1].reason == "no pixel with a value in WFC3_UVIS_F814W"
     assert {one.flags for one in rejected} == {int(Flag.FAILED | Flag.BAD_PIXELS)}
-    stack = found[-1]
-    assert isinstance(stack, ImageStack)
-    assert stack.ids == ("c-1", "c-3", "c-4")
+    order = [one.ids if isinstance(one, ImageStack) else one.id for one in found]
+    assert order == [("c-1",), "c-2", ("c-3", "c-4"), "c-5"]
     allowed = list(read_cutouts(tmp_path / "c.fits", EXPECTED, {"missing_band": "allow"}))
     assert [one.id for one in allowed if isinstance(one, RejectedImage)] == ["c-2"]
 
@@ -280,7 +279,18 @@ def test_a_missing_band_is_an_empty_plane_where_that_is_allowed(
         ({"BUNIT": "furlong"}, {}, "pixels are in 'furlong'; give unit="),
         ({"BUNIT": "ELECTRONS", "EXPTIME": None}, {}, "no exposure is stated"),
         ({"PIXSCALE": 0.4}, {}, "more than 2 times off"),
-        ({"EXPTIME": "long"}, {}, "EXPTIME 'long' is not a number"),
+        (
+            {"EXPTIME": "long", "BUNIT": "ELECTRONS"},
+            {},
+            r"\(EXPTIME 'long' is not a number\); give",
+        ),
+        (
+            {"GAIN": "DEFAULT", "BUNIT": "COUNTS"},
+            {},
+            r"no gain .*\(GAIN 'DEFAULT' is not a number\)",
+        ),
+        ({"PHOTFLAM": "N/A", "BUNIT": "Jy"}, {}, r"\(PHOTFLAM 'N/A' is not a number\)"),
+        ({"PIXSCALE": "fine"}, {}, r"the pixel scale \(PIXSCALE 'fine' is not a number\); give"),
         ({"BAND2": "F336W"}, {}, "WFC3_UVIS_F336W is given 2 times"),
         ({}, {"bands": "F336W,F814W"}, "bands lists 2 and the images have 3 planes"),
         ({}, {"exposure": [1, 2]}, "exposure lists 2 and the images have 3 planes"),
@@ -299,6 +309,26 @@ def test_what_is_unclear_is_refused_in_one_line(
     with pytest.raises(MelotteValueError, match=message) as caught:
         list(read_cutouts(path, EXPECTED, options))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "exposure"),
+    [
+        ({"GAIN": "DEFAULT", "PHOTFLAM": "N/A"}, {}, 900),
+        ({"EXPTIME": "INDEF"}, {"exposure": 1500}, 1500),
+        ({"EXPTIME": "INDEF", "EXPOSURE": 700.0}, {}, 700),
+        ({"EXPTIME": "INDEF", "TEXPTIME": 800.0}, {}, 800),
+        ({"EXPTIME": "INDEF", "EXPTIME2": 5}, {}, None),
+        ({"PIXSCALE": "fine"}, {"pixel_scale": 0.04}, 900),
+        ({"GAIN": "DEFAULT", "BUNIT": "DN"}, {"gain": 2.0}, 900),
+    ],
+)
+def test_text_in_a_keyword_that_is_not_needed_does_no_harm(
+    change: dict, options: dict, exposure: float | None, tmp_path: Path, cube: np.ndarray
+) -> None:
+    stack = one_stack(write_cube(tmp_path / "c.fits", cube, {**NAMED, **change}), **options)
+    known = torch.tensor([torch.nan, 5, torch.nan] if exposure is None else [float(exposure)] * 3)
+    torch.testing.assert_close(stack.exposure, known, equal_nan=True)
 
 
 def test_smaller_stamps_and_bands_that_do_not_fit_together(

@@ -19,7 +19,7 @@ from melotte.io.image_headers import (
     plane_count,
     read_band_header,
 )
-from melotte.io.image_units import counts_factor, parse_unit
+from melotte.io.image_units import PixelUnit, counts_factor, parse_unit
 from melotte.telescope.passbands import passband
 
 M83 = ("WFC3_UVIS_F336W", "WFC3_UVIS_F438W", "WFC3_UVIS_F814W")
@@ -115,8 +115,7 @@ def test_pixel_scale_unknown_or_not_square() -> None:
     assert math.isnan(header_pixel_scale({"CDELT1": 1.0, "CDELT2": 1.0}))
     with pytest.raises(MelotteValueError, match="square pixels"):
         header_pixel_scale({**WCS_KEYS, "CDELT1": -STEP, "CDELT2": 1.5 * STEP})
-    with pytest.raises(MelotteValueError, match="'fine' is not a number"):
-        header_pixel_scale({"PIXSCALE": "fine"})
+    assert math.isnan(header_pixel_scale({"PIXSCALE": "fine"}))
 
 
 def test_exposures_of_normalised_images_are_the_total() -> None:
@@ -160,6 +159,23 @@ def test_other_units_are_refused_with_those_allowed(text: str) -> None:
         parse_unit(text, "image.fits")
 
 
+def test_case_tells_mega_from_milli() -> None:
+    for text in ("MJy/sr", "MJY/SR", "MJy sr-1"):
+        assert parse_unit(text, "x").scale == 1e6
+    for text in ("mJy/sr", "mJy sr**-1"):
+        assert parse_unit(text, "x") == PixelUnit("brightness", True, 1e-3)
+    assert parse_unit("mJy", "x") == PixelUnit("jansky", True, 1e-3)
+
+
+def test_text_for_a_number_is_kept_for_the_message() -> None:
+    header = read_band_header({"GAIN": "DEFAULT", "EXPTIME": "INDEF", "PHOTFLAM": 1e-19})
+    assert math.isnan(header.gain)
+    assert math.isnan(header.exposure)
+    assert header.unread == {"gain": "GAIN 'DEFAULT'", "exposure": "EXPTIME 'INDEF'"}
+    assert header.why_unknown("gain") == " (GAIN 'DEFAULT' is not a number)"
+    assert header.why_unknown("zero_point_ab") == ""
+
+
 def test_counts_of_every_unit() -> None:
     unknown = math.nan
     of = BandHeader
@@ -187,7 +203,7 @@ def test_a_zero_point_keeps_the_magnitude_of_a_source() -> None:
         counts_factor(BandHeader(unit="electrons/s", zero_point_ab=ours + 1), ours, "x")
 
 
-@pytest.mark.parametrize("unit", ["MJy/sr", "Jy", "mJy", "uJy", "nJy"])
+@pytest.mark.parametrize("unit", ["MJy/sr", "mJy/sr", "Jy", "mJy", "uJy", "nJy"])
 def test_flux_densities_keep_the_magnitude_of_a_source(unit: str) -> None:
     from astropy import units as u
 

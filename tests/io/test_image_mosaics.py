@@ -153,6 +153,34 @@ def test_the_models_scale_is_kept_or_made(tmp_path: Path) -> None:
     assert kept.header["resampled_bands"] == []
 
 
+def test_of_a_range_of_scales_the_grid_is_that_of_a_band_inside(tmp_path: Path) -> None:
+    paths = []
+    for band, scale in zip(BANDS, (0.04, 0.05, 0.05), strict=True):
+        wcs = tangent_wcs(scale, SHAPE)
+        image = sources(wcs, SHAPE, SKY, scale) + 1e-9
+        paths.append(write_mosaic(tmp_path / f"{band[-5:]}.fits", image, wcs, band[-5:]))
+    served = ExpectedImages(BANDS, 32, served_scales=(0.045, 0.055))
+    stack = one_stack(paths, expected=served)
+    assert stack.pixel_scale == pytest.approx(0.05)
+    assert stack.header["grid"] == str(paths[1])
+    assert stack.header["resampled_bands"] == [BANDS[0]]
+    np.testing.assert_allclose(stack.images.double().sum((2, 3)), 1, rtol=1e-3)
+    centres = centroids(stack.images)
+    torch.testing.assert_close(centres[:, 0], centres[:, 1], rtol=0, atol=0.02)
+    expected_x = tangent_wcs(0.05, SHAPE).world_to_pixel(SKY)[0]
+    np.testing.assert_allclose(stack.header["x"], expected_x, atol=1e-6)
+    for outside in (ExpectedImages(BANDS, 32), ExpectedImages(BANDS, 32, None, {}, (0.07, 0.08))):
+        stack = one_stack(paths, expected=outside)
+        assert stack.pixel_scale == pytest.approx(0.04)
+        assert stack.header["grid"] == str(paths[0])
+
+
+def test_a_pixel_scale_that_contradicts_the_coordinates_is_refused(same_grid: list[Path]) -> None:
+    with pytest.raises(MelotteValueError, match=r"pixel_scale=0.05 is given, and .* say 0.04 arcs"):
+        one_stack(same_grid, pixel_scale=0.05)
+    assert one_stack(same_grid, pixel_scale=0.0404).pixel_scale == pytest.approx(0.0404)
+
+
 def test_without_the_extra_turned_bands_are_refused(
     same_grid: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,11 +202,14 @@ def test_rows_outside_or_without_a_position_are_rejected(same_grid: list[Path]) 
     assert rejected["b"].reason == "outside the mosaic of WFC3_UVIS_F336W"
     assert rejected["b"].flags == int(Flag.FAILED | Flag.BAD_PIXELS)
     assert rejected["d"].reason == "no position"
-    stack = found[-1]
-    assert isinstance(stack, ImageStack)
-    assert stack.ids == ("a", "c")
-    assert stack.flags.tolist() == [0, int(Flag.BAD_PIXELS)]
-    assert stack.bad[1].sum() == 3 * 32 * (16 - 4 + 1)
+    assert dict(rejected["b"].columns) == pytest.approx({"ra": there[0][1], "dec": there[1][1]})
+    assert rejected["e"].columns["ra"] == pytest.approx(190)
+    assert not rejected["d"].columns
+    order = [one.ids if isinstance(one, ImageStack) else one.id for one in found]
+    assert order == [("a",), "b", ("c",), "d", "e"]
+    first, second = (one for one in found if isinstance(one, ImageStack))
+    assert (first.flags.tolist(), second.flags.tolist()) == ([0], [int(Flag.BAD_PIXELS)])
+    assert second.bad[0].sum() == 3 * 32 * (16 - 4 + 1)
 
 
 def test_nan_zero_weight_and_blank_borders_are_bad(tmp_path: Path) -> None:
@@ -323,30 +354,46 @@ def test_positions_with_their_own_names_and_radii(tmp_path: Path) -> None:
         read_positions(tmp_path / "p.ecsv", {"age": "R"})
 
 
+def test_an_r_magnitude_is_no_radius(same_grid: list[Path], tmp_path: Path) -> None:
+    table = Table({"id": list("abcd"), "x": COLUMNS, "y": ROWS, "r": [20.0, 21.0, 22.0, 23.0]})
+    table["r"].unit = "mag"
+    table["radius"] = [1.0, 2.0, 3.0, 4.0]
+    table["radius"].unit = "kpc"
+    table.write(tmp_path / "p.ecsv")
+    assert one_stack(same_grid, tmp_path / "p.ecsv").ids == tuple("abcd")
+    table["radius"].unit = "arcmin"
+    assert read_positions(table).radius is None
+    found = read_positions(table, radii=True).radius
+    assert found is not None
+    np.testing.assert_allclose(found, [60, 120, 180, 240])
+    table.remove_column("radius")
+    assert read_positions(table, radii=True).radius is None
+
+
 def test_only_the_pixels_that_are_needed_are_read(
     same_grid: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from melotte.io import image_mosaics
+    from melotte.io import image_files
 
     read: list[int] = []
-    genuine = image_mosaics.pixels
+    genuine = image_files.pixels
 
     def counted(hdu: Any, part: Any, path: Path) -> np.ndarray:
         values = genuine(hdu, part, path)
         read.append(values.size)
         return values
 
-    monkeypatch.setattr(image_mosaics, "pixels", counted)
+    monkeypatch.setattr(image_files, "pixels", counted)
     one_stack(same_grid)
     assert sum(read) == 4 * 3 * 32 * 32
 
 
 def test_sky_coordinates_make_a_round_trip() -> None:
-    from melotte.io.image_mosaics import _to_pixel, to_sky
+    from melotte.io.image_grids import to_pixel, to_sky
 
     pixel = np.array([[3.0, 4.0], [120.25, 80.5]])
     for turn in (0.0, 70.0):
         wcs = tangent_wcs(0.04, SHAPE, turn)
         sky = to_sky(wcs, pixel)
         assert isinstance(sky, SkyCoord)
-        np.testing.assert_allclose(_to_pixel(wcs, sky), pixel, atol=1e-7)
+        np.testing.assert_allclose(to_pixel(wcs, sky), pixel, atol=1e-7)

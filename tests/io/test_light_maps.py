@@ -140,6 +140,41 @@ def test_what_is_no_measurement_is_nan_and_saturation_is_told(tmp_path, values):
     assert np.argwhere(found.saturated).tolist() == [[0, 25, 26]]
 
 
+def test_pixels_without_weight_are_unknown(tmp_path, values):
+    header = coordinates(values.shape, 0.3).to_header()
+    header.update(MAGZPT=25.0)
+    weights = np.ones((2, *values.shape), dtype=np.float32)
+    weights[0, 5:9, 6:11] = 0
+    weights[1, 20, 30] = np.nan
+    parts = [fits.PrimaryHDU()]
+    for version, (band, weight) in enumerate(zip("VB", weights, strict=True), start=1):
+        parts.append(fits.ImageHDU(values, header, name="SCI", ver=version))
+        parts[-1].header["FILTER"] = band
+        parts.append(fits.ImageHDU(weight, name="WHT", ver=version))
+    cube = fits.ImageHDU(np.stack([values, values]), header, name="SCI")
+    cube.header["FILTER1"], cube.header["FILTER2"] = "V", "B"
+    fits.HDUList(parts).writeto(tmp_path / "parts.fits")
+    fits.HDUList([fits.PrimaryHDU(), cube, fits.ImageHDU(weights, name="WHT")]).writeto(
+        tmp_path / "cube.fits"
+    )
+    for found in (read(tmp_path / "parts.fits"), read(tmp_path / "cube.fits")):
+        np.testing.assert_array_equal(np.isnan(found.images), ~(weights > 0))
+
+
+def test_a_weight_of_another_number_or_shape_is_not_the_image_s(tmp_path, values):
+    header = coordinates(values.shape, 0.3).to_header()
+    header.update(MAGZPT=25.0, FILTER="V")
+    none = np.zeros(values.shape, dtype=np.float32)
+    parts = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(values, header, name="SCI"),
+        fits.ImageHDU(none, name="WHT", ver=2),
+        fits.ImageHDU(none[1:], name="WHT"),
+    ]
+    fits.HDUList(parts).writeto(tmp_path / "a.fits")
+    np.testing.assert_allclose(read(tmp_path / "a.fits").images[0], values, rtol=1e-6)
+
+
 def test_options_of_pixels_are_in_the_image_s_units(tmp_path, values):
     path = write_image(tmp_path / "a.fits", values, FILTER="V", MAGZPT=22.5)
     found = read(path, sky=4.0, noise=0.5, psf_fwhm=1.1, x=20, y=11)
@@ -199,6 +234,10 @@ def test_coordinates_of_a_cut_point_at_the_same_sky(tmp_path, values):
     [
         ({"MAGZPT": 25.0}, {}, "does not state its band; give bands=..., of V, B, g, r"),
         ({"MAGZPT": 25.0, "FILTER": "F606W"}, {}, "its band is 'F606W'"),
+        ({"MAGZPT": 25.0, "FILTER": "v"}, {}, "its band is 'v'; give bands"),
+        ({"MAGZPT": 25.0, "FILTER1": "CLEAR", "FILTER2": "b"}, {}, "its band is 'b'"),
+        ({"MAGZPT": 25.0, "FILTER": "Stromgren v"}, {}, "'Stromgren v'"),
+        ({"MAGZPT": 25.0, "FILTER": "v"}, {}, "case counts"),
         ({"MAGZPT": 25.0, "FILTER": "B"}, {}, "found B; V, V and B, or g and r are needed"),
         ({"FILTER": "V"}, {}, "states no zero point; give zero_point=MAG"),
         ({"FILTER": "V", "MAGZPT": "good"}, {}, "MAGZPT"),
@@ -221,6 +260,14 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, values, cards, options, sai
         list(read_light_maps([path], options))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cards", [{"FILTER1": "V", "FILTER2": "v"}, {"BANDS": "V, v"}])
+def test_a_plane_s_band_is_shown_as_its_header_spells_it(tmp_path, values, cards):
+    path = write_image(tmp_path / "a.fits", np.stack([values, values]), MAGZPT=25.0, **cards)
+    with pytest.raises(MelotteValueError, match="its band is 'v'; give bands"):
+        list(read_light_maps([path]))
+    assert read(path, bands="V,B").bands == ("V", "B")
 
 
 def test_files_that_are_no_images_are_refused(tmp_path, values):

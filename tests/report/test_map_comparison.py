@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+from astropy import units
+from astropy.table import Table
 
+from melotte import api
 from melotte.engine.model_files import Model
 from melotte.engine.results import InferenceResult, ResultColumn
+from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.report.field_luminosities import PUBLISHED_CLUSTERS
+from melotte.report.inference import comparison_lines
 from melotte.report.map_comparison import (
     field_light,
     literature_columns,
@@ -28,7 +33,12 @@ def measured(preset, columns=()):
     quantiles = np.full((2, 3, n), 0.5) * np.array([0.9, 1.0, 1.1])[None, :, None]
     extra = {name: ResultColumn(np.array(values)) for name, values in columns}
     result = InferenceResult(
-        ("ngc1", "NGC 3"), model.parameters, quantiles, np.array([0, 1]), columns=extra
+        ("ngc1", "NGC 3"),
+        model.parameters,
+        quantiles,
+        np.array([0, 1]),
+        columns=extra,
+        provenance={"system": model.system.name},
     )
     return model, result
 
@@ -42,7 +52,7 @@ def test_light_is_that_of_the_sun_at_ten_parsec():
 
 
 def test_clusters_are_joined_by_name(literature):
-    found = literature_columns(literature, ("ngc1", "NGC 2", "NGC 3"))
+    found = literature_columns(literature, ("ngc1", "NGC 2", "NGC 3"), "globular-clusters")
     np.testing.assert_allclose(found["distance"], [10, 20, np.nan])
     np.testing.assert_allclose(found["mass_to_light_v"], [2, np.nan, np.nan])
     np.testing.assert_allclose(found["age"], [10**1.1, 10, np.nan])
@@ -55,6 +65,61 @@ def test_estimates_of_either_network_are_in_the_same_terms():
     found = measured_columns(theirs)
     assert set(found) == {"age", "distance"}
     np.testing.assert_allclose(found["age"][1], [-1, 16])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"age": [12.5, np.nan]},
+        {"Age": [12.5, 0.0], "distance": [10.0, 20.0]},
+        {"age": [12_500.0, np.nan] * units.Myr},
+        {"age": [12.5, np.nan], "log_age": [np.nan, np.nan]},
+        {"log_age": [np.log10(12.5e9), np.nan]},
+    ],
+)
+def test_ages_of_either_form_are_compared_and_drawn(tmp_path, given):
+    path = tmp_path / "known.ecsv"
+    Table({"id": ["NGC 1", "NGC 3"], **given}).write(path)
+    for preset, name, value in (
+        ("globular", "log_age", np.log10(12.5e9)),
+        ("globular-pidoc", "age", 12.5),
+    ):
+        model, result = measured(preset)
+        joined = api.compare(result.table(), path)
+        np.testing.assert_allclose(joined[f"{name}_literature"], [value, np.nan])
+        np.testing.assert_allclose(joined[f"{name}_difference"], [0.5 - value, np.nan])
+        assert ("distance_literature" in joined.colnames) == ("distance" in given)
+        assert any(line.startswith(f"  {name}: ours") for line in comparison_lines(joined, "it"))
+        drawn = literature_columns(path, result.ids, model.system.name)
+        np.testing.assert_allclose(drawn["age"], [12.5, np.nan])
+
+
+def test_ages_of_another_result_are_drawn(tmp_path):
+    model, result = measured("globular")
+    path = result.write(tmp_path / "other.ecsv")
+    found = literature_columns(path, result.ids, model.system.name)
+    np.testing.assert_allclose(found["age"], 10 ** (0.5 - 9))
+
+
+def test_an_age_that_is_stated_twice_stays_as_stated(tmp_path):
+    path = tmp_path / "known.csv"
+    path.write_text("id,age,log_age\nNGC 1,12,10\n")
+    _, result = measured("globular")
+    assert api.compare(result.table(), path)["log_age_literature"][0] == 10
+    assert literature_columns(path, ("NGC 1",), "globular-clusters")["age"][0] == 12
+
+
+def test_an_age_in_no_unit_of_time_or_of_another_system_is_refused(tmp_path):
+    path = tmp_path / "known.ecsv"
+    Table({"id": ["NGC 1"], "age": [12.5] * units.kpc}).write(path)
+    _, result = measured("globular")
+    with pytest.raises(MelotteValueError, match=r"'age' is in 'kpc'; .* converts to Gyr"):
+        api.compare(result.table(), path)
+    Table({"id": ["NGC 1"], "age": [12.5]}).write(path, overwrite=True)
+    other = result.table()
+    other.meta["melotte"]["provenance"]["system"] = "open-cluster"
+    with pytest.raises(MelotteFileError, match="needs a column id"):
+        api.compare(other, path)
 
 
 @pytest.mark.parametrize("preset", ["globular", "globular-pidoc"])

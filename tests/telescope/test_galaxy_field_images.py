@@ -120,5 +120,9 @@ def test_mistakes_are_named(generator: torch.Generator) -> None:
         FieldOptions(sky_kept=2.0)
     with pytest.raises(MelotteValueError, match="exposures"):
         FieldOptions(exposures=0)
+    for name in ("exposures", "drop", "cosmic_rays", "star_density"):
+        for value in (math.inf, math.nan):
+            with pytest.raises(MelotteValueError, match="all finite"):
+                FieldOptions(**{name: value})
     with pytest.raises(MelotteValueError, match="Bessell_V"):
         sky_rate(22.6, ("Bessell_V",), 0.05)

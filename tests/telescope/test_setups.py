@@ -61,7 +61,9 @@ def test_blurs_of_bands() -> None:
         ({"blur": (0.02, -0.1)}, "0 or more"),
         ({"blur": (0.02, math.nan)}, "0 or more"),
         ({"exposure": (100.0, 0.0)}, "above 0"),
+        ({"exposure": (100.0, math.inf)}, "above 0 and finite"),
         ({"pixel_scale": 0.0}, "above 0"),
+        ({"pixel_scale": math.inf}, "above 0 and finite"),
         ({"read_noise": -1.0}, "0 or more"),
     ],
 )

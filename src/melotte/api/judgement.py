@@ -71,7 +71,9 @@ def compare(result: Any, literature: str | Path) -> Table:
     result : astropy Table, one row an object, with ``id``
     literature : path
         A table with an ``id`` column (or ``Cluster``, ``Name``, ``key``) and columns named like
-        the parameters, such as ``log_age``.
+        the parameters, such as ``log_age``, in their units or in stated ones that convert to them;
+        for globular clusters ``age`` (Gyr) does as well, see
+        :func:`~melotte.io.literature_tables.read_literature`.
 
     Returns
     -------
@@ -83,22 +85,24 @@ def compare(result: Any, literature: str | Path) -> Table:
     ------
     MelotteFileError
         When the literature table has no such columns or no object in common.
+    MelotteValueError
+        When a column's unit does not convert.
     """
     import numpy as np
     from astropy.table import Table
 
-    from melotte.io.tables import read_table
+    from melotte.io.galaxy_columns import converted
+    from melotte.io.literature_tables import id_column, read_literature
 
-    table = read_table(literature)
-    columns = table.columns
-    lower = {name.lower(): name for name in columns}
-    key = next((lower[name] for name in ("id", "cluster", "name", "key") if name in lower), None)
+    provenance = result.meta.get("melotte", {}).get("provenance", {})
+    table = read_literature(literature, provenance.get("system", ""))
+    key = id_column(table)
     names = [name[:-3] for name in result.colnames if name.endswith("_50")]
-    shared = [name for name in names if name in columns]
-    if key is None or not shared:
+    shared = [name for name in names if name in table.columns]
+    if not shared:
         raise MelotteFileError(
-            f"{literature}: needs a column id (or Cluster, Name, key) and one of "
-            f"{', '.join(names)}; found {', '.join(map(str, columns))}"
+            f"{literature}: needs one of the columns {', '.join(names)} to compare; found "
+            f"{', '.join(map(str, table.columns))}"
         )
     theirs = {plain_name(str(name)): row for row, name in enumerate(table.text(key))}
     rows = [(row, theirs.get(plain_name(str(name)))) for row, name in enumerate(result["id"])]
@@ -109,7 +113,8 @@ def compare(result: Any, literature: str | Path) -> Table:
     kept = [name for name in ("id", "values_as") if name in result.colnames]
     joined = Table({name: result[name][ours] for name in kept})
     for name in shared:
-        values = table.numbers(name)[other]
+        unit = str(result[f"{name}_50"].unit or "")
+        values = (converted(table, name, unit) if unit else table.numbers(name))[other]
         joined[f"{name}_50"] = result[f"{name}_50"][ours]
         joined[f"{name}_literature"] = values
         joined[f"{name}_difference"] = np.asarray(result[f"{name}_50"][ours]) - values

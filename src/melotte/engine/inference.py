@@ -116,9 +116,8 @@ def infer_batches(
     try:
         for entry in entries:
             if isinstance(entry, RowError):
-                rows.append(
-                    ResultRow(entry.id, entry.flags | int(Flag.FAILED), reason=entry.reason)
-                )
+                flags, known_of = entry.flags | int(Flag.FAILED), dict(entry.columns)
+                rows.append(ResultRow(entry.id, flags, columns=known_of, reason=entry.reason))
                 continue
             listed = _listed(entry)
             for name in listed.get("values_as", ()) if prior is not None else ():
@@ -229,11 +228,21 @@ def _listed(observation: Observation) -> dict[str, list[Any]]:
 
 
 def _merge_header(header: dict[str, Any], entry: Observation, listed: Collection[str]) -> None:
-    """Collect what readers say: tables by id are joined, of other entries the last is kept."""
+    """Collect what readers say: tables are joined, of other entries the last is kept."""
     for name, value in entry.header.items():
         if name in listed:
             continue
         if isinstance(value, dict) and isinstance(header.get(name), dict):
-            header[name] = header[name] | value
+            header[name] = _joined(header[name], value)
         else:
             header[name] = value
+
+
+def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both tables; under one name the second's entry, of lists the first's with what is new."""
+    joined = {**first, **second}
+    for name in first.keys() & second.keys():
+        before, after = first[name], second[name]
+        if isinstance(before, list) and isinstance(after, list):
+            joined[name] = before + [one for one in after if one not in before]
+    return joined

@@ -39,6 +39,9 @@ REWEIGHTED_SAMPLES = 4000
 _ROW_FAULTS = (ValueError, RuntimeError, IndexError, ArithmeticError)
 _COLUMNS = {
     "domain_score": ("", "distance from the training mocks; OUT_OF_DOMAIN above 1"),
+    "x": ("pix", "column in the image that mosaic names; the first pixel's centre is 0"),
+    "y": ("pix", "row in the image that mosaic names; the first pixel's centre is 0"),
+    "mosaic": ("", "image on whose grid the object was cut"),
     "values_as": ("", "whose values these are: the simulation's, or a catalogue's"),
     "prior_sample_size": ("", "effective samples after reweighting; not reliable below 100"),
 }

@@ -12,9 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from melotte.errors import MelotteFileError, MelotteValueError
-from melotte.io.image_files import chosen_hdu, is_image, merged_header, open_fits, pixels
+from melotte.io.image_files import (
+    NOT_SCIENCE,
+    has_real_numbers,
+    is_image,
+    mask_of,
+    merged_header,
+    open_fits,
+    pixels,
+    unfilled,
+    weighed_pixels,
+    weight_of,
+)
 from melotte.io.image_headers import BandHeader, match_bands, read_band_header
 from melotte.io.image_units import counts_factor
+from melotte.io.reprojection import celestial, same_grid
 
 Images = NDArray[np.float32]
 
@@ -29,7 +41,7 @@ class Mosaic:
     Parameters
     ----------
     image : array of float32, shape (n_bands, n_rows, n_columns), in the files' unit
-        NaN where there are no data.
+        NaN where there are no data: not finite, without weight or blank.
     masked : array of bool, shape (n_rows, n_columns)
         Where any band has no data or is flagged in its file's mask.
     headers : tuple of BandHeader, one for each band
@@ -169,8 +181,9 @@ def read_mosaic(paths: Sequence[str | Path]) -> Mosaic:
     Parameters
     ----------
     paths : sequence of str or Path
-        FITS files; the first extension with pixels is read. An extension ``MASK``, not 0 where
-        pixels must not be used, is honoured.
+        FITS files; the first image of the sky is read. Extensions ``MASK``, not 0 where pixels
+        must not be used, and ``WHT``, 0 where there are no data, are honoured; so are the exact
+        zeros of real numbers where 1 % of a stamp or more are zeros.
 
     Returns
     -------
@@ -179,43 +192,64 @@ def read_mosaic(paths: Sequence[str | Path]) -> Mosaic:
     Raises
     ------
     MelotteValueError
-        When no file is named, or shapes or pixel scales differ.
+        When no file is named, or shapes, pixel scales or coordinates differ.
     MelotteFileError
         When a file is missing, damaged or holds no image.
     """
     if not len(paths):
         raise MelotteValueError("name at least one file of a mosaic")
-    images, masks, headers = [], [], []
-    wcs: Any = None
+    images, masks, headers, coordinates = [], [], [], []
+    whole = (slice(None), slice(None))
     for path in (Path(one) for one in paths):
         with open_fits(path) as opened:
-            hdu = next((one for one in opened if is_image(one) and one.name != "MASK"), None)
+            hdu = next(
+                (one for one in opened if is_image(one) and one.name not in NOT_SCIENCE), None
+            )
             if hdu is None or len(hdu.shape) != 2:
                 raise MelotteFileError(f"{path} holds no two-dimensional image")
             header = merged_header(opened, hdu)
-            image = pixels(hdu, (slice(None), slice(None)), path)
-            mask = ~np.isfinite(image)
-            if "MASK" in [one.name for one in opened]:
-                flagged = pixels(chosen_hdu(opened, "MASK", path), (slice(None), slice(None)), path)
-                if flagged.shape != mask.shape:
-                    raise MelotteFileError(f"{path}: its MASK has another shape than its image")
-                mask |= flagged != 0
+            image = weighed_pixels(hdu, weight_of(hdu, opened), whole, path)
+            if has_real_numbers(hdu):
+                image = unfilled(image, tiled=True)
+            mask = np.isnan(image)
+            flagged = mask_of(hdu, opened, path)
+            if flagged is not None:
+                # Values stay: saturated cores are found by them.
+                mask |= pixels(flagged, whole, path) != 0
+            coordinates.append(celestial(hdu, opened, path, needed=False) or _wcs_of(header))
         if images and image.shape != images[0].shape:
             raise MelotteValueError(
                 f"{path} has {image.shape} pixels, {paths[0]} {images[0].shape}; bring all bands "
                 "to one grid first"
             )
-        images.append(np.where(np.isfinite(image), image, np.nan).astype(np.float32))
+        images.append(image)
         masks.append(mask)
         headers.append(read_band_header(header, path=path))
-        wcs = wcs or _wcs_of(header)
     scales = [one.pixel_scale for one in headers if math.isfinite(one.pixel_scale)]
     if scales and max(scales) > 1.001 * min(scales):
         raise MelotteValueError(
             f"pixel scales differ between the bands ({min(scales):g} to {max(scales):g} arcsec); "
             "bring all bands to one grid first"
         )
+    wcs = _common_wcs(paths, coordinates, images[0].shape)
     return Mosaic(np.stack(images), np.any(masks, axis=0), tuple(headers), wcs)
+
+
+def _common_wcs(
+    paths: Sequence[str | Path], coordinates: Sequence[Any], shape: tuple[int, int]
+) -> Any:
+    """The coordinates of all files that have some; None where none has."""
+    known = [(one, path) for one, path in zip(coordinates, paths, strict=True) if one is not None]
+    for one, path in known[1:]:
+        first, first_path = known[0]
+        if not same_grid(one, first, shape):
+            columns, rows = [0, shape[1] - 1] * 2, np.repeat([0, shape[0] - 1], 2)
+            here, there = (wcs.pixel_to_world(columns, rows) for wcs in (one, first))
+            raise MelotteValueError(
+                f"{path} lies up to {here.separation(there).arcsec.max():.3g} arcsec off "
+                f"{first_path} by their coordinates; bring all bands to one grid first"
+            )
+    return known[0][0] if known else None
 
 
 def _celestial(shape: Sequence[int], pixel_scale: float, centre: tuple[float, float]) -> Any:

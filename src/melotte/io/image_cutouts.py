@@ -13,6 +13,7 @@ import numpy as np
 from melotte.errors import MelotteValueError
 from melotte.io.image_headers import match_bands
 from melotte.io.image_planes import Planes, planes_of, side_by_side
+from melotte.io.image_stacking import stacked, template_stack
 from melotte.io.image_stacks import (
     SAME_SCALE,
     STACK_SIZE,
@@ -23,8 +24,6 @@ from melotte.io.image_stacks import (
     RejectedImage,
     common_scale,
     refuse_unstated,
-    stacked,
-    template_stack,
 )
 from melotte.io.image_units import counts_factor
 from melotte.io.reprojection import resampled
@@ -45,8 +44,9 @@ def read_cutouts(
     one FITS extension a band; or a FITS table with a column of images a band), or several files
     hold one band each, with the same objects in the same order.
 
-    Larger stamps are cropped about their centre, smaller ones refused. Pixels that are not finite
-    are NaN and ``bad``.
+    Larger stamps are cropped about their centre, smaller ones refused. Pixels that are not finite,
+    that an extension WHT or MASK marks, or exact zeros of real numbers where they are more than 1 %
+    of a stamp, are NaN and ``bad``. Objects come in the files' order.
 
     Parameters
     ----------
@@ -97,8 +97,10 @@ def _stacks(
                 f"{first.path} {first.n} of {side_by_side(first.shape)}; "
                 "every band needs the same objects at the same size"
             )
-    stated = [header for part in parts for header in part.headers]
-    headers = [options.of_plane(one, place, len(stated)) for place, one in enumerate(stated)]
+    stated = [(header, str(part.path)) for part in parts for header in part.headers]
+    headers = [
+        options.of_plane(one, place, len(stated), path) for place, (one, path) in enumerate(stated)
+    ]
     scale = common_scale(headers, where)
     refuse_unstated(headers, scale, expected, where)
     allow = options.missing_band == "allow"

@@ -21,6 +21,15 @@ from melotte.io.table_files import one_line, shortened
 ALLOWED_IMAGES = "FITS (plain, .gz or .fz), HDF5 or npy"
 """The formats of images, as error messages list them."""
 
+BLANK_SHARE = 0.01
+"""Share of exact zeros in an image of real numbers from which they are no measurements."""
+
+NOT_SCIENCE = ("ERR", "DQ", "WHT", "CTX", "VAR", "MASK", "EXP", "RMS", "IVM")
+"""Names of extensions that hold no image of the sky."""
+
+_TILE = 64
+"""Side in px of the parts of a whole image in which blank pixels are counted."""
+
 ImageFormat = Literal["fits", "hdf5", "npy"]
 
 _MAGIC: tuple[tuple[bytes, ImageFormat], ...] = (
@@ -210,3 +219,111 @@ def pixels(hdu: Any, part: tuple[slice, ...], path: Path) -> NDArray[np.float32]
         raise MelotteFileError(
             f"{path}: its pixels cannot be read ({one_line(error)}); fetch the file again"
         ) from error
+
+
+def weight_of(hdu: Any, opened: Any) -> Any:
+    """The extension WHT that goes with an image, of its shape; None if there is none.
+
+    That of the number (EXTVER) of an image called SCI; otherwise, of as many as there are images,
+    the one in the same place, and a single one goes with all.
+    """
+    return _beside(hdu, opened, "WHT")
+
+
+def mask_of(hdu: Any, opened: Any, path: Path) -> Any:
+    """The extension MASK that goes with an image, as WHT does; None if there is none.
+
+    Raises
+    ------
+    MelotteFileError
+        When there are masks, all of another shape.
+    """
+    mask = _beside(hdu, opened, "MASK")
+    others = [one for one in opened if one.name == "MASK" and is_image(one)]
+    if mask is None and others and all(one.shape != hdu.shape for one in others):
+        raise MelotteFileError(f"{path}: its MASK has another shape than its image")
+    return mask
+
+
+def _beside(hdu: Any, opened: Any, name: str) -> Any:
+    alike = [one for one in opened if is_image(one) and one.shape == hdu.shape]
+    found = [one for one in alike if one.name == name]
+    images = [one for one in alike if one.name not in NOT_SCIENCE]
+    if hdu.name == "SCI" and sum((one.name, one.ver) == ("SCI", hdu.ver) for one in images) == 1:
+        return next((one for one in found if one.ver == hdu.ver), None)
+    if len(found) == len(images):
+        return next((one for one, image in zip(found, images, strict=True) if image is hdu), None)
+    return found[0] if len(found) == 1 else None
+
+
+def measured_pixels(
+    hdu: Any, weight: Any, part: tuple[slice, ...], path: Path, mask: Any = None
+) -> NDArray[np.float32]:
+    """A part of an image in its own unit, NaN where it is not known.
+
+    Parameters
+    ----------
+    hdu : FITS extension
+    weight : FITS extension of the same shape, or None
+        See :func:`weight_of`; pixels are known where it is above 0.
+    part : tuple of slice
+        Of each axis.
+    path : Path
+        For messages.
+    mask : FITS extension of the same shape, or None
+        See :func:`mask_of`; pixels are known where it is 0.
+
+    Returns
+    -------
+    array, float32
+        NaN also where the image is not finite or blank, see :func:`unfilled`.
+
+    Raises
+    ------
+    MelotteFileError
+        When the pixels cannot be read.
+    """
+    values = weighed_pixels(hdu, weight, part, path, mask)
+    return unfilled(values) if has_real_numbers(hdu) else values
+
+
+def weighed_pixels(
+    hdu: Any, weight: Any, part: tuple[slice, ...], path: Path, mask: Any = None
+) -> NDArray[np.float32]:
+    """The same with blank pixels as they are."""
+    values = pixels(hdu, part, path)
+    values[~np.isfinite(values)] = np.nan
+    if weight is not None:
+        values[~(pixels(weight, part, path) > 0)] = np.nan
+    if mask is not None:
+        values[pixels(mask, part, path) != 0] = np.nan
+    return values
+
+
+def has_real_numbers(array: Any) -> bool:
+    """Whether an image's or array's values are real: exact zeros of integers are measurements."""
+    header = getattr(array, "header", None)
+    return array.dtype.kind == "f" if header is None else header.get("BITPIX", 0) < 0
+
+
+def unfilled(images: NDArray[np.float32], tiled: bool = False) -> NDArray[np.float32]:
+    """Images of real numbers whose exact zeros are NaN where they are too many to be measured.
+
+    Drizzled mosaics are 0 where no exposure reaches.
+
+    Parameters
+    ----------
+    images : array, float32, shape (..., n_rows, n_columns)
+        Changed in place, each image on its own.
+    tiled : bool
+        Whether zeros are counted in parts of the size of a stamp, as a field needs it whose border
+        is a small share of it.
+    """
+    n_rows, n_columns = images.shape[-2:]
+    side = _TILE if tiled else max(n_rows, n_columns, 1)
+    for top in range(0, n_rows, side):
+        for left in range(0, n_columns, side):
+            part = images[..., top : top + side, left : left + side]
+            blank = part == 0
+            part[blank & (blank.mean(axis=(-2, -1), keepdims=True) > BLANK_SHARE)] = np.nan
+    return images

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,13 @@ SQUARE = 0.01
 _SCALE_KEYWORDS = ("D001SCAL", "PIXSCALE", "PIXELSCALE", "PIXSCAL1", "PSCALE", "IDCSCALE")
 _EXPOSURE_KEYWORDS = ("EXPTIME", "EXPOSURE", "XPOSURE", "ITIME")
 _GAIN_KEYWORDS = ("GAIN", "ATODGAIN", "CCDGAIN")
+_ZERO_POINT_KEYWORDS = ("ZP_AB", "ABMAGZP", "MAGZPAB")
+_NUMBERS = {
+    "pixel_scale": _SCALE_KEYWORDS,
+    "exposure": (*_EXPOSURE_KEYWORDS, "TEXPTIME"),
+    "gain": _GAIN_KEYWORDS,
+    "zero_point_ab": (*_ZERO_POINT_KEYWORDS, "PHOTFLAM", "PHOTPLAM"),
+}
 _BAND_KEYWORDS = ("BAND", "FILTER", "FILTNAM")
 _EMPTY_WHEEL = re.compile(r"^(CLEAR\w*|N/?A|NONE|OPEN|)$")
 _FILTER = re.compile(r"(?<![A-Z0-9])(F\d{3,4}(?:W2|W|M|N|LP|X))(?![A-Z0-9])")
@@ -45,6 +52,10 @@ class BandHeader:
         image is in units of surface brightness.
     pixel_area : float, sr
         Solid angle of a pixel where the header states one.
+    sky_scale : float, arcsec
+        Pixel scale by celestial coordinates alone.
+    unread : mapping of str to str
+        By field: the keyword that holds text where a number is needed, with the text.
     """
 
     band: str = ""
@@ -54,12 +65,26 @@ class BandHeader:
     gain: float = math.nan
     zero_point_ab: float = math.nan
     pixel_area: float = math.nan
+    sky_scale: float = math.nan
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+    def why_unknown(self, name: str) -> str:
+        """In brackets, the text that stands where a field's number should; ``""`` if there is none.
+
+        Parameters
+        ----------
+        name : str
+            A field, such as ``exposure``.
+        """
+        return f" ({self.unread[name]} is not a number)" if name in self.unread else ""
 
 
 def read_band_header(
     header: Mapping[str, Any], plane: int | None = None, path: Path | None = None
 ) -> BandHeader:
     """What a header says of one band.
+
+    Text in a keyword that should hold a number counts as unknown.
 
     Parameters
     ----------
@@ -78,17 +103,21 @@ def read_band_header(
     Raises
     ------
     MelotteValueError
-        When a keyword that must be a number holds text, or pixels are not square.
+        When pixels are not square.
     """
     where = "the header" if path is None else str(path)
+    scale = _sky_scale(header, where)
+    texts = {name: _text(header, keys, plane) for name, keys in _NUMBERS.items()}
     return BandHeader(
         band=header_band(header, plane) or (filter_of(path.name) if path is not None else ""),
-        pixel_scale=header_pixel_scale(header, where),
-        exposure=header_exposure(header, plane, where),
-        unit=str(_value(header, ("BUNIT",), plane) or "").strip(),
-        gain=_number(header, _GAIN_KEYWORDS, plane, where),
-        zero_point_ab=header_zero_point(header, plane, where),
-        pixel_area=_number(header, ("PIXAR_SR",), plane, where),
+        pixel_scale=_number(header, _SCALE_KEYWORDS) if math.isnan(scale) else scale,
+        exposure=header_exposure(header, plane),
+        unit=str(next(_values(header, ("BUNIT",), plane), ("", ""))[1] or "").strip(),
+        gain=_number(header, _GAIN_KEYWORDS, plane),
+        zero_point_ab=header_zero_point(header, plane),
+        pixel_area=_number(header, ("PIXAR_SR",), plane),
+        sky_scale=scale,
+        unread={name: text for name, text in texts.items() if text},
     )
 
 
@@ -224,6 +253,12 @@ def header_pixel_scale(header: Mapping[str, Any], where: str = "the header") -> 
     MelotteValueError
         When the pixels' sides differ by more than 1 %.
     """
+    scale = _sky_scale(header, where)
+    return _number(header, _SCALE_KEYWORDS) if math.isnan(scale) else scale
+
+
+def _sky_scale(header: Mapping[str, Any], where: str) -> float:
+    """Pixel scale in arcsec from celestial coordinates; NaN without them."""
     if "CTYPE1" in header and "CTYPE2" in header:
         from astropy import wcs as astropy_wcs
 
@@ -243,7 +278,7 @@ def header_pixel_scale(header: Mapping[str, Any], where: str = "the header") -> 
                     "arcsec; square pixels are needed"
                 )
             return float(math.sqrt(sides[0] * sides[1]) * 3600)
-    return _number(header, _SCALE_KEYWORDS, None, where)
+    return math.nan
 
 
 def _wcs_header(header: Mapping[str, Any]) -> Any:
@@ -259,23 +294,19 @@ def _wcs_header(header: Mapping[str, Any]) -> Any:
     return kept
 
 
-def header_exposure(
-    header: Mapping[str, Any], plane: int | None = None, where: str = "the header"
-) -> float:
+def header_exposure(header: Mapping[str, Any], plane: int | None = None) -> float:
     """Exposure time in s; NaN where it is not stated.
 
     Images divided by their exposure often state ``EXPTIME`` 1: ``TEXPTIME`` then tells the depth.
     """
-    exposure = _number(header, _EXPOSURE_KEYWORDS, plane, where)
-    total = _number(header, ("TEXPTIME",), plane, where)
+    exposure = _number(header, _EXPOSURE_KEYWORDS, plane)
+    total = _number(header, ("TEXPTIME",), plane)
     if math.isnan(exposure) or (exposure == 1.0 and total > 0):
         exposure = total
     return exposure if exposure > 0 else math.nan
 
 
-def header_zero_point(
-    header: Mapping[str, Any], plane: int | None = None, where: str = "the header"
-) -> float:
+def header_zero_point(header: Mapping[str, Any], plane: int | None = None) -> float:
     """AB magnitude of one unit a second from PHOTFLAM and PHOTPLAM, or from ZP_AB; NaN otherwise.
 
     ``m_AB = -2.5 log10(PHOTFLAM) + PHOTZPT - 5 log10(PHOTPLAM) + 18.6921``, PHOTZPT = -21.1.
@@ -284,14 +315,14 @@ def header_zero_point(
     ----------
     Sirianni et al. 2005, PASP 117, 1049, Sect. 6; ACS Data Handbook, Sect. 5.1.1.
     """
-    given = _number(header, ("ZP_AB", "ABMAGZP", "MAGZPAB"), plane, where)
+    given = _number(header, _ZERO_POINT_KEYWORDS, plane)
     if not math.isnan(given):
         return given
-    flam = _number(header, ("PHOTFLAM",), plane, where)
-    pivot = _number(header, ("PHOTPLAM",), plane, where)
+    flam = _number(header, ("PHOTFLAM",), plane)
+    pivot = _number(header, ("PHOTPLAM",), plane)
     if not (flam > 0 and pivot > 0):
         return math.nan
-    reference = _number(header, ("PHOTZPT",), plane, where)
+    reference = _number(header, ("PHOTZPT",), plane)
     reference = -21.1 if math.isnan(reference) else reference
     return -2.5 * math.log10(flam) + reference - 5 * math.log10(pivot) + 18.6921
 
@@ -302,22 +333,30 @@ def _has(header: Mapping[str, Any], key: str, plane: int) -> bool:
     return value is not None and not _EMPTY_WHEEL.match(str(value).strip().upper())
 
 
-def _value(header: Mapping[str, Any], keys: Sequence[str], plane: int | None) -> Any:
+def _values(
+    header: Mapping[str, Any], keys: Sequence[str], plane: int | None = None
+) -> Iterator[tuple[str, Any]]:
+    """Keywords that are there, preferred ones first, with their values for a plane."""
     for key in keys:
-        if plane is not None and f"{key}{plane + 1}" in header:
-            return header[f"{key}{plane + 1}"]
-        if key in header:
-            return header[key]
-    return None
+        for name in (key,) if plane is None else (f"{key}{plane + 1}", key):
+            if header.get(name) is not None:
+                yield name, header[name]
+                break
 
 
-def _number(header: Mapping[str, Any], keys: Sequence[str], plane: int | None, where: str) -> float:
-    value = _value(header, keys, plane)
-    if value is None:
-        return math.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise MelotteValueError(
-            f"{where}: {keys[0]} {shortened(str(value))!r} is not a number"
-        ) from error
+def _number(header: Mapping[str, Any], keys: Sequence[str], plane: int | None = None) -> float:
+    """The first number; NaN where there is none."""
+    for _, value in _values(header, keys, plane):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            continue
+    return math.nan
+
+
+def _text(header: Mapping[str, Any], keys: Sequence[str], plane: int | None = None) -> str:
+    """The first keyword with text that is no number, and the text; ``""`` where there is none."""
+    for name, value in _values(header, keys, plane):
+        if isinstance(value, str) and math.isnan(_number({name: value}, (name,))):
+            return f"{name} {shortened(value)!r}"
+    return ""

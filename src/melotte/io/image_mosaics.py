@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,9 +16,18 @@ from numpy.typing import NDArray
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.io.image_cutouts import resampling_step
-from melotte.io.image_files import merged_header, open_fits, pixels, reading_fits
+from melotte.io.image_files import (
+    mask_of,
+    measured_pixels,
+    merged_header,
+    open_fits,
+    reading_fits,
+    weight_of,
+)
+from melotte.io.image_grids import CORNERS, reference_band, tangent_plane, to_pixel, to_sky
 from melotte.io.image_headers import BandHeader, match_bands, plain_band, read_band_header
 from melotte.io.image_positions import ImagePositions, read_positions
+from melotte.io.image_stacking import SKY, stacked, template_stack
 from melotte.io.image_stacks import (
     STACK_SIZE,
     ExpectedImages,
@@ -28,8 +36,6 @@ from melotte.io.image_stacks import (
     ImageStack,
     RejectedImage,
     refuse_unstated,
-    stacked,
-    template_stack,
 )
 from melotte.io.image_units import counts_factor
 from melotte.io.reprojection import celestial, first_image, reprojected, resampled
@@ -43,12 +49,7 @@ Array = NDArray[np.float64]
 MISALIGNED = 0.1
 """px by which the corners of a stamp may be off another band's pixels and still be copied."""
 
-BLANK_SHARE = 0.01
-"""Share of exact zeros in a stamp of real numbers from which they are no measurements."""
-
 _MARGIN = 3
-CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
-"""Columns and rows of a square's corners, in half its sides from its centre."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class _Mosaic:
     path: Path
     hdu: Any
     weight: Any
+    mask: Any
     wcs: Any
     header: BandHeader
     factor: float
@@ -68,19 +70,13 @@ class _Mosaic:
         return int(self.hdu.shape[0]), int(self.hdu.shape[1])
 
     def window(self, top: int, left: int, n_rows: int, n_columns: int) -> Images:
-        """A part in counts/s, NaN outside the image, where weights are 0 and where it is blank."""
+        """A part in counts/s, NaN outside the image and where nothing is known."""
         values = np.full((n_rows, n_columns), np.nan, dtype=np.float32)
         rows = slice(max(top, 0), min(top + n_rows, self.shape[0]))
         columns = slice(max(left, 0), min(left + n_columns, self.shape[1]))
         if rows.stop <= rows.start or columns.stop <= columns.start:
             return values
-        part = pixels(self.hdu, (rows, columns), self.path)
-        if self.weight is not None:
-            part[~(pixels(self.weight, (rows, columns), self.path) > 0)] = np.nan
-        if self.hdu.header.get("BITPIX", 0) < 0:
-            blank = part == 0
-            if blank.mean() > BLANK_SHARE:
-                part[blank] = np.nan
+        part = measured_pixels(self.hdu, self.weight, (rows, columns), self.path, self.mask)
         place = (
             slice(rows.start - top, rows.stop - top),
             slice(columns.start - left, columns.stop - left),
@@ -99,10 +95,12 @@ def read_mosaic_cutouts(
 ) -> Iterator[ImageStack | RejectedImage]:
     """Cut stamps in all bands at given positions, in counts per second.
 
-    The grid is that of the first band the model reads, with the stamp's centre on the nearest
-    half or whole pixel. Bands on the same grid are copied; others are resampled with their flux
-    kept, and those turned against it reprojected. Of several images of a band, each object is cut
-    from the one it lies deepest inside. Only the pixels that are needed are read.
+    The grid is that of the first band the model reads, or, for a model of a range of pixel scales,
+    of the first whose scale lies in it; the stamp's centre is on the nearest half or whole pixel.
+    Bands on the same grid are copied; others are resampled with their flux kept, and those turned
+    against it reprojected. Of several images of a band, each object is cut from the one it lies
+    deepest inside. Only the pixels that are needed are read; they are NaN where they have no
+    weight (WHT), are masked (MASK) or blank.
 
     Parameters
     ----------
@@ -117,9 +115,10 @@ def read_mosaic_cutouts(
     ------
     ImageStack
         Up to 256 objects; the header lists their ``ra`` and ``dec`` (deg) and their ``x`` and
-        ``y`` (px, from 0) in the first band's image.
+        ``y`` (px, from 0) in the image ``grid``, that of the band whose grid is used.
     RejectedImage
-        An object without a position, outside a mosaic or without any value in a band.
+        An object without a position, outside a mosaic or without any value in a band. Stacks and
+        these come in the table's order.
 
     Raises
     ------
@@ -177,15 +176,10 @@ def _opened(
     with reading_fits(path):
         hdu = first_image(opened, path, options.hdu)
         header = read_band_header(merged_header(opened, hdu), None, path)
-        header = options.of_plane(header, place, n)
-        weights = [
-            one
-            for one in opened
-            if one.name == "WHT" and getattr(one, "shape", None) == hdu.shape and one.ver == hdu.ver
-        ]
-        weight = weights[0] if weights and hdu.name == "SCI" else None
+        header = options.of_plane(header, place, n, str(path))
         wcs = celestial(hdu, opened, path, needed=False)
-        return _Mosaic(path, hdu, weight, wcs, header, math.nan)
+        weight, mask = weight_of(hdu, opened), mask_of(hdu, opened, path)
+        return _Mosaic(path, hdu, weight, mask, wcs, header, math.nan)
 
 
 def _with_factor(one: _Mosaic, band: str, expected: ExpectedImages) -> _Mosaic:
@@ -194,7 +188,7 @@ def _with_factor(one: _Mosaic, band: str, expected: ExpectedImages) -> _Mosaic:
 
 
 class _Cutter:
-    """Cuts stamps of all bands on the grid of the first one."""
+    """Cuts stamps of all bands on the grid of one of them."""
 
     def __init__(
         self,
@@ -208,7 +202,8 @@ class _Cutter:
         self.bands = bands
         self.expected = expected
         self.allow_empty = allow_empty
-        self.reference = next(place for place, ones in enumerate(bands) if ones)
+        scales = [[one.header.pixel_scale for one in ones] for ones in bands]
+        self.reference = reference_band(scales, expected.served_scales)
         every = [one for ones in bands for one in ones]
         bare = [one for one in [first, *every] if one.wcs is None]
         self.on_sky = not bare
@@ -228,7 +223,7 @@ class _Cutter:
         for place, ones in enumerate(self.bands):
             if not ones:
                 continue
-            there = np.stack([at if sky is None else _to_pixel(one.wcs, sky) for one in ones])
+            there = np.stack([at if sky is None else to_pixel(one.wcs, sky) for one in ones])
             extent = np.array([one.shape[::-1] for one in ones])[:, None]
             depth = np.minimum(there + 0.5, extent - 0.5 - there).min(axis=-1)
             depth = np.where(np.isfinite(depth) & located, depth, -np.inf)
@@ -236,27 +231,39 @@ class _Cutter:
             if place == self.reference:
                 pixel = np.take_along_axis(there, chosen[:, place][None, :, None], 0)[0]
                 inside = depth.max(axis=0) > 0
-        for row in np.flatnonzero(~inside).tolist():
-            if located[row]:
-                band = self.expected.bands[self.reference]
-                yield RejectedImage(ids[row], f"outside the mosaic of {band}")
-            else:
-                yield RejectedImage(ids[row], "no position", int(Flag.FAILED))
-        kept = np.flatnonzero(inside).tolist()
+        by_object = {"x": pixel[:, 0], "y": pixel[:, 1]}
+        if sky is not None:
+            by_object |= {"ra": sky.ra.deg, "dec": sky.dec.deg}
+
+        def combination(row: int) -> tuple[int, ...] | None:
+            return tuple(chosen[row].tolist()) if inside[row] else None
+
         # One stack has one exposure a band, so objects of different bricks go apart.
-        for combination, run in groupby(kept, key=lambda row: tuple(chosen[row].tolist())):
+        for numbers, run in groupby(range(len(ids)), key=combination):
             members = list(run)
+            if numbers is None:
+                yield from (self._rejected(ids[row], row, by_object, located) for row in members)
+                continue
             mosaics = [
                 ones[number] if ones else None
-                for ones, number in zip(self.bands, combination, strict=True)
+                for ones, number in zip(self.bands, numbers, strict=True)
             ]
-            by_object = {"x": pixel[members, 0].tolist(), "y": pixel[members, 1].tolist()}
-            if sky is not None:
-                by_object["ra"] = sky.ra.deg[members].tolist()
-                by_object["dec"] = sky.dec.deg[members].tolist()
             yield from self._stack(
-                mosaics, pixel[members], [ids[row] for row in members], by_object
+                mosaics,
+                pixel[members],
+                [ids[row] for row in members],
+                {name: values[members].tolist() for name, values in by_object.items()},
             )
+
+    def _rejected(
+        self, name: str, row: int, by_object: Mapping[str, Array], located: NDArray[np.bool_]
+    ) -> RejectedImage:
+        """An object that is in no image of the band whose grid is used."""
+        if not located[row]:
+            return RejectedImage(name, "no position", int(Flag.FAILED))
+        band = self.expected.bands[self.reference]
+        columns = {key: float(by_object[key][row]) for key in SKY if key in by_object}
+        return RejectedImage(name, f"outside the mosaic of {band}", columns=columns)
 
     def _located(self, table: ImagePositions, rows: slice) -> tuple[Array, Any, NDArray[np.bool_]]:
         """Pixels in the first file, sky positions (None without a WCS), and which are known."""
@@ -290,7 +297,10 @@ class _Cutter:
         if reference is None:
             return
         step = resampling_step(reference.header.pixel_scale, expected)
-        header: dict[str, Any] = {"sources": [str(one.path) if one else "" for one in mosaics]}
+        header: dict[str, Any] = {
+            "sources": [str(one.path) if one else "" for one in mosaics],
+            "grid": str(reference.path),
+        }
         centre = pixel
         if step == 1:
             centre = _nearest(pixel, size) + (size - 1) / 2
@@ -305,7 +315,7 @@ class _Cutter:
                 continue
             there = corners
             if sky is not None and one is not reference:
-                there = _to_pixel(one.wcs, sky)
+                there = to_pixel(one.wcs, sky)
             for row in np.flatnonzero(np.isfinite(there).all(axis=(1, 2))).tolist():
                 target = None if sky is None else sky[row]
                 images[row, place], copied = _stamp(one, there[row], target, size)
@@ -342,45 +352,3 @@ def _stamp(one: _Mosaic, corners: Array, sky: Any, size: int) -> tuple[Images, b
     edges = (low + high - 1) / 2 + CORNERS * (high - low) / 2
     here = tangent_plane(to_sky(one.wcs, edges), window.shape)
     return reprojected(window, here, tangent_plane(sky, (size, size)), (size, size)), False
-
-
-def tangent_plane(corners: Any, shape: tuple[int, ...]) -> Any:
-    """The tangent plane in which an image of this shape has its outer corners at these points."""
-    from astropy.wcs import WCS
-
-    ra, dec = np.asarray(corners.ra.rad), np.asarray(corners.dec.rad)
-    vectors = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-    middle = vectors.mean(axis=0)
-    middle /= np.linalg.norm(middle)
-    ra0, dec0 = math.atan2(middle[1], middle[0]), math.asin(middle[2])
-    east = np.array([-math.sin(ra0), math.cos(ra0), 0.0])
-    north = np.cross(middle, east)
-    plane = np.degrees(vectors @ np.stack([east, north], axis=1) / (vectors @ middle)[:, None])
-    right = (plane[1] - plane[0] + plane[2] - plane[3]) / (2 * shape[1])
-    up = (plane[3] - plane[0] + plane[2] - plane[1]) / (2 * shape[0])
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.radesys = "ICRS"
-    wcs.wcs.crval = [math.degrees(ra0), math.degrees(dec0)]
-    wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
-    wcs.wcs.cd = np.stack([right, up], axis=1)
-    return wcs
-
-
-def _to_pixel(wcs: Any, sky: Any) -> Array:
-    """Pixel positions (column, row) from 0 of points on the sky, shape (..., 2); NaN if none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            column, row = wcs.world_to_pixel(sky)
-        # Distortions are inverted by iteration, which may fail far outside the image.
-        except Exception:
-            column, row = wcs.wcs_world2pix(sky.ra.deg, sky.dec.deg, 0)
-    return np.stack([np.asarray(column), np.asarray(row)], axis=-1).astype(np.float64)
-
-
-def to_sky(wcs: Any, pixel: Array) -> Any:
-    """ICRS positions of pixels, shape (..., 2) of columns and rows from 0."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return wcs.pixel_to_world(pixel[..., 0], pixel[..., 1]).icrs

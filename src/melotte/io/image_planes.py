@@ -14,13 +14,18 @@ import numpy as np
 from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
 from melotte.io.gaia_columns import matching_name
 from melotte.io.image_files import (
+    NOT_SCIENCE,
     chosen_hdu,
+    has_real_numbers,
     image_format,
     is_image,
+    mask_of,
     merged_header,
     open_fits,
-    pixels,
     reading_fits,
+    unfilled,
+    weighed_pixels,
+    weight_of,
 )
 from melotte.io.image_headers import (
     BandHeader,
@@ -34,15 +39,15 @@ from melotte.io.table_files import listed, one_line
 
 ID_NAMES = ("id", "ids", "name", "names", "object_id", "cluster_id", "cluster", "source_id")
 """Names, in lower case, of columns and data sets that hold objects' names."""
-
-NOT_SCIENCE = ("ERR", "DQ", "WHT", "CTX", "VAR", "MASK", "EXP", "RMS", "IVM")
-"""Names of extensions that hold no image of the sky."""
 _DATA_SETS = ("images", "image", "cutouts", "stamps", "data")
 
 
 @dataclass(frozen=True)
 class Planes:
-    """Stamps that lie in one array: ``read(rows)`` gives (n, n_planes, n_rows, n_columns)."""
+    """Stamps that lie in one array: ``read(rows)`` gives (n, n_planes, n_rows, n_columns).
+
+    Pixels are NaN where they are not finite, have no weight, are masked or blank.
+    """
 
     path: Path
     n: int
@@ -114,7 +119,13 @@ def _from_fits(
     chosen = by_band if len(by_band) > 1 else science[:1]
     parts = [
         _from_array(
-            path, one, merged_header(opened, one), expected, options, alone or len(chosen) > 1
+            path,
+            one,
+            merged_header(opened, one),
+            expected,
+            options,
+            alone or len(chosen) > 1,
+            (weight_of(one, opened), mask_of(one, opened, path)),
         )
         for one in chosen
     ]
@@ -129,8 +140,9 @@ def _from_array(
     expected: ExpectedImages,
     options: ImageOptions,
     alone: bool,
+    beside: tuple[Any, Any] = (None, None),
 ) -> Planes:
-    """Stamps of an array or image extension of 2, 3 or 4 axes."""
+    """Stamps of an array or image extension of 2, 3 or 4 axes, with its weights and its mask."""
     shape = [int(n) for n in array.shape]
     named = 1 if alone else len(options.bands) or plane_count(header)
     last = len(shape) == 4 and shape[1] == shape[2] != shape[-1] < 16
@@ -157,12 +169,13 @@ def _from_array(
     def read(rows: slice) -> Images:
         part = (slice(None),) if single else (rows,)
         if hasattr(array, "header"):
-            values = pixels(array, part, path)
+            values = weighed_pixels(array, beside[0], part, path, beside[1])
         else:
             values = _native(array[part[0]], path)
         if last:
             values = np.moveaxis(values, 3, 1)
-        return values.reshape(-1, n_planes, *stamp)
+        values = values.reshape(-1, n_planes, *stamp)
+        return unfilled(values) if has_real_numbers(array) else values
 
     headers = tuple(
         read_band_header(header, None if n_planes == 1 else place, path)
@@ -221,7 +234,11 @@ def _from_table(path: Path, hdu: Any, header: Mapping[str, Any], options: ImageO
             headers.append(replace(own, band=band_in(name), unit=unit or ""))
 
     def read(rows: slice) -> Images:
-        planes = [_native(hdu.data[name][rows], path) for name in names]
+        planes = []
+        for name in names:
+            values = hdu.data[name][rows]
+            plane = _native(values, path)
+            planes.append(unfilled(plane) if has_real_numbers(values) else plane)
         return planes[0] if whole else np.stack(planes, axis=1)
 
     stamp = (int(shapes[names[0]][-2]), int(shapes[names[0]][-1]))

@@ -28,7 +28,7 @@ POSITION_NAMES: dict[str, tuple[str, ...]] = {
     "dec": ("dec", "dej2000", "decj2000", "dec_deg", "dedeg", "de_icrs", "delta_j2000", "_dej2000"),
     "x": ("x", "x_pixel", "xpix", "xcentroid", "x_centroid", "x_image", "xcen"),
     "y": ("y", "y_pixel", "ypix", "ycentroid", "y_centroid", "y_image", "ycen"),
-    "radius": ("radius", "mask_radius", "r", "radius_arcsec"),
+    "radius": ("radius", "mask_radius", "radius_arcsec"),
 }
 """Recognised column names in lower case, preferred ones first."""
 
@@ -65,6 +65,7 @@ def read_positions(
     source: str | Path | Table,
     column: Mapping[str, str] | None = None,
     pixel_origin: int = 0,
+    radii: bool = False,
 ) -> ImagePositions:
     """Read positions from any table: ``ra`` and ``dec``, or ``x`` and ``y``.
 
@@ -79,6 +80,9 @@ def read_positions(
     pixel_origin : {0, 1}
         Pixel coordinate of the centre of the first pixel; SExtractor's names (``X_IMAGE``) are
         always from 1.
+    radii : bool
+        Whether a column is looked for that holds the radius of what is masked; otherwise one is
+        read only where ``column`` names it.
 
     Raises
     ------
@@ -91,7 +95,7 @@ def read_positions(
     recognised: list[dict[str, str]] = []
 
     def choose(names: Sequence[str]) -> Sequence[str]:
-        found = _recognised(names, column, str(path))
+        found = _recognised(names, column, str(path), radii)
         recognised.append(found)
         return list(found.values())
 
@@ -123,7 +127,7 @@ def read_positions(
 
 
 def _recognised(
-    names: Sequence[str], column: Mapping[str, str] | None, where: str
+    names: Sequence[str], column: Mapping[str, str] | None, where: str, radii: bool
 ) -> dict[str, str]:
     found = {
         name: matching_name(theirs, names, where, f"--column {name}=")
@@ -135,7 +139,7 @@ def _recognised(
             spelled.setdefault(normalised(name), name)
     for quantity, aliases in POSITION_NAMES.items():
         present = [alias for alias in aliases if alias in spelled]
-        if quantity not in found and present:
+        if quantity not in found and present and (radii or quantity != "radius"):
             found[quantity] = spelled[present[0]]
     if not ({"ra", "dec"} <= found.keys() or {"x", "y"} <= found.keys()):
         raise MelotteValueError(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,12 +39,15 @@ class ExpectedImages:
         Images at another scale are resampled to this one, flux-conserving; None keeps theirs.
     zero_points_ab : mapping of str to float, mag
         AB magnitude of 1 count/s in each band, for images that state a zero point.
+    served_scales : (float, float), arcsec, or None
+        Range of pixel scales that a model without a single one was trained on.
     """
 
     bands: tuple[str, ...]
     size: int
     pixel_scale: float | None = None
     zero_points_ab: Mapping[str, float] = field(default_factory=dict)
+    served_scales: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,14 @@ class ImageOptions:
                 values[name] = str(value)
         return cls(**values)
 
-    def of_plane(self, header: BandHeader, place: int, n: int) -> BandHeader:
+    def of_plane(self, header: BandHeader, place: int, n: int, where: str = "") -> BandHeader:
         """A band's header with what the user says of plane ``place`` of ``n`` put over it.
 
         Raises
         ------
         MelotteValueError
-            When an option lists neither one value nor one for each plane.
+            When an option lists neither one value nor one for each plane, or the pixel scale given
+            is more than 2 % off that of the celestial coordinates.
         """
         given: dict[str, Any] = {}
         if self.bands:
@@ -144,6 +147,12 @@ class ImageOptions:
             if values:
                 given[quantity] = _one_of(option, values, place, n, shared=True)
         if not math.isnan(self.pixel_scale):
+            if abs(self.pixel_scale - header.sky_scale) > SAME_SCALE * header.sky_scale:
+                raise MelotteValueError(
+                    f"{where or header.band or 'the image'}: pixel_scale={self.pixel_scale:g} is "
+                    f"given, and its celestial coordinates say {header.sky_scale:.4g} arcsec; "
+                    "leave the option out, or correct the header"
+                )
             given["pixel_scale"] = self.pixel_scale
         if self.unit:
             given["unit"] = self.unit
@@ -190,92 +199,21 @@ class ImageStack:
 
 @dataclass(frozen=True)
 class RejectedImage:
-    """An object whose image cannot be used: a flagged row of the result, not an error."""
+    """An object whose image cannot be used: a flagged row of the result, not an error.
+
+    Parameters
+    ----------
+    id : str
+    reason : str
+    flags : int
+    columns : mapping of str to float
+        What is known of it: ``ra`` and ``dec`` (deg) of an object with a position on the sky.
+    """
 
     id: str
     reason: str
     flags: int = int(Flag.FAILED | Flag.BAD_PIXELS)
-
-
-def stacked(
-    images: Images,
-    ids: Sequence[str],
-    template: ImageStack,
-    absent: Sequence[int] = (),
-    allow_empty: bool = False,
-    by_object: Mapping[str, Sequence[Any]] | None = None,
-) -> Iterator[ImageStack | RejectedImage]:
-    """One stack of the stamps that hold what is needed; before it the others, rejected.
-
-    Parameters
-    ----------
-    images : array, float32, shape (n, n_bands, size, size), counts/s
-        Not finite where there is no value.
-    ids : sequence of str, length n
-    template : ImageStack
-        What is the same for all stamps.
-    absent : sequence of int
-        Places of bands that no object has.
-    allow_empty : bool
-        Whether an object may lack bands as long as one has a value.
-    by_object : mapping of str to sequence, each of length n
-        What the header lists by object.
-    """
-    bad: NDArray[np.bool_] = ~np.isfinite(images)
-    images = np.where(bad, np.float32(np.nan), images)
-    empty = np.asarray(bad.all(axis=(2, 3)))
-    there = np.array([place not in absent for place in range(len(template.bands))])
-    failed = np.asarray(empty.all(axis=1))
-    if not allow_empty:
-        failed = failed | np.asarray((empty & there).any(axis=1))
-    for row in np.flatnonzero(failed).tolist():
-        names = [template.bands[place] for place in np.flatnonzero(empty[row] & there)]
-        yield RejectedImage(ids[row], f"no pixel with a value in {', '.join(names)}")
-    kept = np.flatnonzero(~failed)
-    if not len(kept):
-        return
-    spoiled = bad[kept][:, there].any(axis=(1, 2, 3))
-    listed = {
-        key: [values[row] for row in kept.tolist()] for key, values in (by_object or {}).items()
-    }
-    yield replace(
-        template,
-        images=torch.from_numpy(np.ascontiguousarray(images[kept])),
-        bad=torch.from_numpy(np.ascontiguousarray(bad[kept])),
-        ids=tuple(ids[row] for row in kept.tolist()),
-        flags=torch.from_numpy(np.where(spoiled, int(Flag.BAD_PIXELS), 0).astype(np.int64)),
-        header={**template.header, **listed},
-    )
-
-
-def template_stack(
-    expected: ExpectedImages,
-    headers: Sequence[BandHeader | None],
-    pixel_scale: float,
-    **header: Any,
-) -> ImageStack:
-    """An empty stack with what the headers of its bands, None for a missing one, say."""
-    offsets = []
-    for band, one in zip(expected.bands, headers, strict=True):
-        reference = expected.zero_points_ab.get(band, math.nan)
-        offset = math.nan if one is None else reference - one.zero_point_ab
-        offsets.append(offset if math.isfinite(offset) else 0.0)
-    shape = (0, len(expected.bands), expected.size, expected.size)
-    return ImageStack(
-        images=torch.zeros(shape),
-        bad=torch.zeros(shape, dtype=torch.bool),
-        ids=(),
-        bands=tuple(expected.bands),
-        pixel_scale=pixel_scale,
-        exposure=torch.tensor([math.nan if one is None else one.exposure for one in headers]),
-        zero_point_offsets=torch.tensor(offsets),
-        flags=torch.zeros(0, dtype=torch.int64),
-        header={
-            "units": ["" if one is None else one.unit for one in headers],
-            "found_bands": ["" if one is None else one.band for one in headers],
-            **header,
-        },
-    )
+    columns: Mapping[str, float] = field(default_factory=dict)
 
 
 def common_scale(headers: Sequence[BandHeader], where: str) -> float:
@@ -312,7 +250,8 @@ def refuse_unstated(
         count = "its band" if len(headers) == 1 else f"the bands of its {len(headers)} planes"
         lacks.append((count, f"bands=... (the model reads {','.join(expected.bands)})"))
     if math.isnan(pixel_scale):
-        lacks.append(("the pixel scale", "pixel_scale=ARCSEC"))
+        why = headers[0].why_unknown("pixel_scale")
+        lacks.append((f"the pixel scale{why}", "pixel_scale=ARCSEC"))
     if any(not one.unit for one in headers):
         lacks.append(("the unit", "unit=electrons/s"))
     if lacks:

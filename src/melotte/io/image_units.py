@@ -55,7 +55,8 @@ def parse_unit(text: str, where: str) -> PixelUnit:
         When it is empty or none that converts.
     """
     bare = re.sub(r"\s+", "", text.strip().strip("[]()'\""))
-    # Only the case tells MJy (mega) from mJy (milli); capitals are what MJy/sr is written in.
+    # Only the case tells MJy (mega) from mJy (milli); headers all in capitals mean mega.
+    milli = bare.startswith("m")
     spelled = re.sub(r"(/PIX(EL)?|\.?PIX(EL)?(\*\*|\^)?-1)$", "", bare.upper())
     spelled, n_rates = re.subn(
         r"(/SECONDS?|/SEC|/S|[.*]?SEC(\*\*|\^)?\(?-1\)?|[.*]?S(\*\*|\^)?\(?-1\)?|(?<=^C)PS)$",
@@ -67,8 +68,8 @@ def parse_unit(text: str, where: str) -> PixelUnit:
     if spelled in _NAMES:
         return PixelUnit(_NAMES[spelled], n_rates > 0)
     if re.fullmatch(r"MJY(/SR|[.*]?SR(\*\*|\^)?-1)", spelled):
-        return PixelUnit("brightness", True, 1e6)
-    if spelled in _FLUXES and not (spelled == "MJY" and bare.startswith("MJ")):
+        return PixelUnit("brightness", True, 1e-3 if milli else 1e6)
+    if spelled in _FLUXES and (spelled != "MJY" or milli):
         return PixelUnit("jansky", True, _FLUXES[spelled])
     said = f"pixels are in {shortened(text)!r}" if text else "the unit of the pixels is not stated"
     raise MelotteValueError(f"{where}: {said}; give unit=..., one of {ALLOWED_UNITS}")
@@ -108,8 +109,8 @@ def counts_factor(header: BandHeader, reference_zero_point_ab: float, where: str
     if not unit.per_second:
         if not header.exposure > 0:
             raise MelotteValueError(
-                f"{where}: pixels are in {header.unit!r} and no exposure is stated; "
-                "give exposure=SECONDS"
+                f"{where}: pixels are in {header.unit!r} and no exposure is stated"
+                f"{header.why_unknown('exposure')}; give exposure=SECONDS"
             )
         per_second = 1 / header.exposure
     if math.isfinite(offset):
@@ -124,8 +125,8 @@ def counts_factor(header: BandHeader, reference_zero_point_ab: float, where: str
         return per_second
     if not header.gain > 0:
         raise MelotteValueError(
-            f"{where}: pixels are in {header.unit!r} and no gain is stated; "
-            "give gain=ELECTRONS_PER_COUNT"
+            f"{where}: pixels are in {header.unit!r} and no gain is stated"
+            f"{header.why_unknown('gain')}; give gain=ELECTRONS_PER_COUNT"
         )
     return per_second * header.gain
 
@@ -141,6 +142,7 @@ def _flux_factor(
         raise MelotteValueError(
             f"{where}: pixels are in {header.unit!r}, which needs the AB magnitude of 1 electron/s "
             "(PHOTFLAM and PHOTPLAM in the header, or zero_point=MAG)"
+            f"{header.why_unknown('zero_point_ab')}"
         )
     jansky = unit.scale
     if unit.kind == "brightness":
@@ -149,8 +151,8 @@ def _flux_factor(
             area = header.pixel_scale**2 / _STERADIAN
         if not area > 0:
             raise MelotteValueError(
-                f"{where}: pixels are in {header.unit!r} and their size is not stated; "
-                "give pixel_scale=ARCSEC"
+                f"{where}: pixels are in {header.unit!r} and their size is not stated"
+                f"{header.why_unknown('pixel_scale')}; give pixel_scale=ARCSEC"
             )
         jansky *= area
     return jansky / AB_ZERO_FLUX * 10 ** (0.4 * zero_point)

@@ -14,13 +14,14 @@ from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.io.image_files import (
     chosen_hdu,
     is_image,
+    mask_of,
+    measured_pixels,
     merged_header,
     open_fits,
-    pixels,
     reading_fits,
+    weight_of,
 )
-from melotte.io.image_headers import BandHeader, read_band_header
-from melotte.io.image_mosaics import BLANK_SHARE
+from melotte.io.image_headers import BandHeader, plain_band, read_band_header
 from melotte.io.image_planes import NOT_SCIENCE
 from melotte.io.image_stacks import Images
 from melotte.io.image_units import counts_factor, parse_unit
@@ -54,7 +55,7 @@ class LightPlane:
     band : str
         One of :data:`~melotte.io.light_map_options.MAP_BANDS`.
     values : array, float32, shape (n_rows, n_columns)
-        As the file has them, but linear; NaN where there is no value.
+        As the file has them, but linear; NaN where there is no value or no weight.
     factor : float
         Flux of a value of 1, in units of a source of magnitude 25 in the band's own system.
     header : BandHeader
@@ -170,11 +171,11 @@ def _band_and_header(
     if named:
         band = map_band(named) or map_band(named.upper())
     if not band:
-        found = named or header.band
+        found = named or _spelled(stated, header.band, place if cube else None)
         said = f"its band is {found!r}" if found else "it does not state its band"
         raise MelotteValueError(
             f"{path}: {said}; give bands=..., of {', '.join(MAP_BANDS)} (V and B are Johnson's, g "
-            "and r Pan-STARRS's)"
+            "and r Pan-STARRS's; case counts)"
         )
     return band, with_zero_point(replace(header, band=band), stated, band, options, place)
 
@@ -182,11 +183,9 @@ def _band_and_header(
 def _plane(path: Path, opened: Any, one: _PlaneHeader) -> LightPlane:
     """A band's image, linear, with its place on the sky."""
     everything = (*(slice(row, row + 1) for row in one.part), slice(None), slice(None))
-    values = pixels(one.hdu, everything, path).reshape(one.hdu.shape[-2:])
-    if one.hdu.header.get("BITPIX", 0) < 0:
-        blank = values == 0
-        if blank.mean() > BLANK_SHARE:
-            values[blank] = np.nan
+    beside = weight_of(one.hdu, opened), mask_of(one.hdu, opened, path)
+    values = measured_pixels(one.hdu, beside[0], everything, path, beside[1])
+    values = values.reshape(one.hdu.shape[-2:])
     values[~np.isfinite(values)] = np.nan
     values, header = _linear(values, one.header, one.stated)
     factor = _factor(header, one.band, f"{path}, {one.band}")
@@ -196,8 +195,22 @@ def _plane(path: Path, opened: Any, one: _PlaneHeader) -> LightPlane:
 
 def _listed_band(stated: Mapping[str, Any], place: int) -> str:
     """Band of a cube's plane from one keyword that lists them."""
+    return map_band(_listed_name(stated, place))
+
+
+def _listed_name(stated: Mapping[str, Any], place: int) -> str:
     names = str(stated.get("BANDS", "")).replace(";", ",").split(",")
-    return map_band(names[place]) if place < len(names) else ""
+    return names[place] if place < len(names) else ""
+
+
+def _spelled(stated: Mapping[str, Any], band: str, plane: int | None) -> str:
+    """A band as the header itself spells it: its v may be Strömgren's, and V is Johnson's."""
+    names = [name for key, name in stated.items() if key.startswith(("BAND", "FILT"))]
+    if plane is not None:
+        numbered = [stated.get(f"{key}{plane + 1}", "") for key in ("BAND", "FILTER", "FILTNAM")]
+        names = [_listed_name(stated, plane), *numbered, *names]
+    found = (str(name).strip() for name in names)
+    return next((name for name in found if plain_band(name) == band), band)
 
 
 def _linear(

@@ -134,7 +134,7 @@ def table_reader(preset: str) -> ClusterMapSystem:
 def _cutouts_described(path: Path, preset: str, options: Mapping[str, Any]) -> str:
     system = _image_system(preset)
     n, flags, lost, about = 0, 0, [], {}
-    bad = 0
+    bad, outside = 0, []
     for entry in system.read([path], options):
         if not isinstance(entry, Observation):
             lost.append(f"{entry.id}: {entry.reason}")
@@ -146,8 +146,8 @@ def _cutouts_described(path: Path, preset: str, options: Mapping[str, Any]) -> s
         about = {
             "scale": float(np.asarray(entry.data["pixel_scale"])[0]),
             "exposure": np.asarray(entry.data["exposure"])[0].tolist(),
-            "outside": entry.header.get("outside_training", []),
         }
+        outside.append(entry.header.get("outside_training", ""))
     bands = ", ".join(system.data.bands)
     size = system.data.size
     lines = [
@@ -158,7 +158,7 @@ def _cutouts_described(path: Path, preset: str, options: Mapping[str, Any]) -> s
         lines[0] += f"; {about['scale']:.4g} arcsec/px, exposures {times} s"
         lines[0] += f"; {bad} with unknown pixels"
     if flags & int(Flag.OUT_OF_RANGE):
-        what = ", ".join(about["outside"])
+        what = ", ".join(dict.fromkeys(filter(None, outside)))
         lines.append(f"  {what}: outside what {preset} was trained on (flag OUT_OF_RANGE)")
     return "\n".join([*lines, *first_lines(lost, "that cannot be used")])
 

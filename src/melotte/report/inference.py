@@ -13,8 +13,9 @@ import numpy as np
 from melotte import api
 from melotte.engine.result_maps import check_maps_path
 from melotte.engine.result_tables import check_result_path, check_samples_path, write_table
-from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
 from melotte.flags import Flag
+from melotte.io.literature_tables import id_column, read_literature
 from melotte.report.image_products import (
     images_of,
     with_figure_folder,
@@ -112,6 +113,9 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     _check_system_options(model, request)
     if request.maps is not None:
         check_maps_path(request.maps, model.system)
+    if request.compare is not None:
+        # What can be wrong with a table is said before the work, not behind it.
+        id_column(read_literature(request.compare, model.system.name))
     drawn: list[Observation] = []
     products = (request.stars, request.galaxies, request.predictive, request.background_draws)
     remembers = any((request.figures, *products))
@@ -126,11 +130,15 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
         known=request.known,
         maps=request.maps is not None,
     )
-    joined = None
-    if request.compare is not None:
-        joined = api.compare(result.table(), request.compare)
-        joined = with_offset(joined, "extinction_v", request.compare_extinction_offset)
-        result = _with_literature(model, result, request.compare)
+    joined, literature, trouble = None, request.compare, None
+    if literature is not None:
+        try:
+            joined = api.compare(result.table(), literature)
+            joined = with_offset(joined, "extinction_v", request.compare_extinction_offset)
+            result = _with_literature(model, result, literature)
+        except MelotteError as error:
+            # The results stand, and are written before this is raised.
+            joined, literature, trouble = None, None, error
     lines: list[str] = []
     if images_of(model) is not None:
         result, lines = with_image_products(model, result, drawn, request)
@@ -152,23 +160,25 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     for line in lines:
         echo(line)
     if joined is not None:
-        for line in comparison_lines(joined, str(request.compare)):
+        for line in comparison_lines(joined, str(literature)):
             echo(line)
     if request.figures is not None:
         from melotte.report.object_figures import Drawing, write_figures
 
-        drawing = Drawing(model, result, drawn, request.compare, galaxies)
+        drawing = Drawing(model, result, drawn, literature, galaxies)
         n = write_figures(drawing, request.figures)
         if joined is not None and images_of(model) is not None:
             write_comparison(result, joined, request.figures)
-        if request.compare is not None:
+        if literature is not None:
             from melotte.report.map_comparison import write_map_comparison
 
-            write_map_comparison(model, result, request.compare, request.figures)
+            write_map_comparison(model, result, literature, request.figures)
         echo(f"figures: {n} in {request.figures}")
     if request.json_rows:
         for line in json_lines(result):
             echo(line)
+    if trouble is not None:
+        raise trouble
     return result
 
 
@@ -258,6 +268,8 @@ def _check_reader_options(request: InferenceRequest) -> None:
         raise MelotteValueError(
             "--deredden COLUMN is of the table of positions; give --mosaic and --positions"
         )
+    if request.background_draws == 1:
+        raise MelotteValueError("--background-draws 1: a scatter needs 2 or more, or 0 for none")
     if request.compare_extinction_offset and request.compare is None:
         raise MelotteValueError("--compare-extinction-offset goes with --compare TABLE")
 

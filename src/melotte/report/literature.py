@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from melotte.api import plain_name
+from melotte.io.table_files import TableFile
 from melotte.io.tables import read_table
 
 IDS = ("id", "cluster", "name", "key")
@@ -36,12 +37,12 @@ class LiteratureValue:
     reference: str
 
 
-def literature_values(path: Path, parameter: str) -> dict[str, list[LiteratureValue]]:
+def literature_values(source: Path | TableFile, parameter: str) -> dict[str, list[LiteratureValue]]:
     """Values of a parameter by object.
 
     Parameters
     ----------
-    path : Path
+    source : Path or TableFile
         A table as :func:`melotte.api.compare` takes it: ``id`` (or ``Cluster``, ``Name``,
         ``key``) and a column named like the parameter. Errors are read from ``NAME_error`` or
         ``e_NAME`` and the like, or from ``NAME_error_lower`` and ``NAME_error_upper``; or from
@@ -55,7 +56,7 @@ def literature_values(path: Path, parameter: str) -> dict[str, list[LiteratureVa
         By :func:`melotte.api.plain_name`; empty where the table lacks the columns. Rows without
         a finite value are left out.
     """
-    table = read_table(path)
+    table = source if isinstance(source, TableFile) else read_table(source)
     lower = {name.lower(): name for name in table.columns}
 
     def first(names: tuple[str, ...]) -> str | None:
@@ -73,8 +74,8 @@ def literature_values(path: Path, parameter: str) -> dict[str, list[LiteratureVa
     low, high = first(("{}_16",)), first(("{}_84",))
     if below is None and above is None and low is not None and high is not None:
         down, up = values - table.numbers(low), table.numbers(high) - values
-    source = first(SOURCES)
-    references = [path.stem] * table.n_rows if source is None else table.text(source)
+    whose = first(SOURCES)
+    references = [table.path.stem] * table.n_rows if whose is None else table.text(whose)
     found: dict[str, list[LiteratureValue]] = {}
     for row, name in enumerate(table.text(key)):
         if np.isfinite(values[row]):

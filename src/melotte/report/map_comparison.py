@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from melotte.api import plain_name
 from melotte.flags import Flag
+from melotte.io.literature_tables import read_literature
 from melotte.report.field_luminosities import literature_figure
 from melotte.report.literature import literature_values
 from melotte.systems.globular_clusters.derived_maps import luminosity
@@ -51,7 +52,7 @@ def write_map_comparison(
     """
     if not isinstance(model.system, ClusterMapSystem):
         return None
-    known = literature_columns(literature, result.ids)
+    known = literature_columns(literature, result.ids, model.system.name)
     if not any(np.isfinite(values).any() for values in known.values()):
         return None
     estimates = measured_columns(result)
@@ -66,15 +67,14 @@ def write_map_comparison(
     return path
 
 
-def literature_columns(table: Path, ids: tuple[str, ...]) -> dict[str, Array]:
+def literature_columns(literature: Path, ids: tuple[str, ...], system: str) -> dict[str, Array]:
     """``mass_to_light_v``, ``age`` (Gyr) and ``distance`` of clusters, NaN where not listed."""
+    table = read_literature(literature, system)
     found = {}
-    for name in ("mass_to_light_v", "age", "distance", "log_age"):
+    for name in ("mass_to_light_v", "age", "distance"):
         values = literature_values(table, name)
         rows = [values.get(plain_name(one)) for one in ids]
         found[name] = np.array([np.nan if row is None else row[0].value for row in rows])
-    log_age = found.pop("log_age")
-    found["age"] = np.where(np.isfinite(found["age"]), found["age"], 10 ** (log_age - 9))
     return found
 
 

@@ -153,11 +153,21 @@ class Batch:
 
 @dataclass(frozen=True)
 class RowError:
-    """An object that could not be read: it becomes a flagged row, not an error."""
+    """An object that could not be read: it becomes a flagged row, not an error.
+
+    Parameters
+    ----------
+    id : str
+    reason : str
+    flags : int
+    columns : mapping of str to number or str
+        What is known of it, for columns of the result.
+    """
 
     id: str
     reason: str
     flags: int
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from melotte.engine.random import keyed_generator
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.sky.extinction import ccm89
-from melotte.systems.base import Observation
+from melotte.systems.base import Observation, RowError
 from melotte.systems.cluster_images.reading import brightened, circumstances, outside_of_training
 from melotte.systems.registry import build_system, load_preset
 from melotte.telescope.passbands import passband
@@ -104,14 +104,15 @@ def test_mosaics_are_cut_at_positions(small_m83, mosaic, tmp_path):
     places["AV"] = [0.0, 0.5, 0.2]
     path = tmp_path / "places.ecsv"
     places.write(path)
-    outside, observation = entries(small_m83, mosaic, positions=path)
+    observation, outside = entries(small_m83, mosaic, positions=path)
     assert outside.id == "off"
+    assert outside.columns.keys() == {"ra", "dec"}
     assert len(observation.header["ra"]) == len(observation.header["dec"]) == 2
     assert observation.ids == ("a", "b")
     with fits.open(mosaic[0]) as opened:
         whole = next(one.data for one in opened if one.data is not None)
     assert np.allclose(observation.data["image"][0, 0].numpy()[23, 23], whole[119, 99], rtol=1e-4)
-    dereddened = entries(small_m83, mosaic, positions=path, deredden="AV")[1]
+    dereddened = entries(small_m83, mosaic, positions=path, deredden="AV")[0]
     ratio = dereddened.data["image"][1] / observation.data["image"][1]
     law = ccm89([10 * passband(band).pivot_nm for band in BANDS])
     expected = torch.from_numpy(10 ** (0.2 * law)).float()
@@ -120,6 +121,64 @@ def test_mosaics_are_cut_at_positions(small_m83, mosaic, tmp_path):
     assert dereddened.header["deredden_extinction_v"] == pytest.approx([0.0, 0.5])
     with pytest.raises(MelotteValueError, match="no column 'dust'"):
         entries(small_m83, mosaic, positions=path, deredden="dust")
+
+
+def test_each_row_has_its_own_extinction_though_ids_repeat(small_m83, mosaic):
+    places = Table({"id": ["s", "s", "t"], "x": [100.0, 180.0, 250.0], "y": [120.0, 90.0, 200.0]})
+    (plain,) = entries(small_m83, mosaic, positions=places)
+    places["av"] = [0.0, 2.0, 1.0]
+    (found,) = entries(small_m83, mosaic, positions=places, deredden="av")
+    assert found.ids == plain.ids == ("s", "s", "t")
+    assert found.header["deredden_extinction_v"] == [0.0, 2.0, 1.0]
+    expected = brightened(plain.data["image"], torch.tensor([0.0, 2.0, 1.0]), BANDS)
+    torch.testing.assert_close(found.data["image"], expected)
+
+
+@pytest.mark.parametrize("missing", [np.ma.masked, np.nan, None])
+def test_an_object_without_extinction_fails_alone(small_m83, mosaic, tmp_path, missing):
+    places = Table({"id": ["A", "B", "C", "off"], "x": [100.0, 180.0, 250.0, 9e3]}, masked=True)
+    places["y"] = [120.0, 90.0, 200.0, 10.0]
+    places["av"] = np.ma.array([0.1, 0.2, 0.3, 0.4])
+    if missing is None:
+        places["av"] = ["0.1", "", "0.3", "0.4"]
+    else:
+        places["av"][1] = missing
+    path = tmp_path / "places.ecsv"
+    places.write(path)
+    found = entries(small_m83, mosaic, positions=path, deredden="av")
+    failed = {one.id: one for one in found if isinstance(one, RowError)}
+    assert failed["B"].reason == "no A_V in column 'av'"
+    assert failed["B"].flags & Flag.FAILED
+    assert "outside the mosaic" in failed["off"].reason
+    kept = [one for one in found if isinstance(one, Observation)]
+    assert [name for one in kept for name in one.ids] == ["A", "C"]
+    taken = [value for one in kept for value in one.header["deredden_extinction_v"]]
+    assert taken == pytest.approx([0.1, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([0.1, -0.2], "column 'av' of b is no extinction, found -0.2"),
+        ([np.inf, 0.2], "column 'av' of a is no extinction"),
+        (["0.1", "much"], "row 2, column 'av': 'much' is not a number"),
+    ],
+)
+def test_values_that_are_no_extinctions_are_refused(small_m83, mosaic, values, message):
+    places = Table({"id": ["a", "b"], "x": [100.0, 180.0], "y": [120.0, 90.0], "av": values})
+    with pytest.raises(MelotteValueError, match=message):
+        entries(small_m83, mosaic, positions=places, deredden="av")
+
+
+def test_places_of_all_batches_are_listed_by_object(small_m83, mosaic):
+    x = np.linspace(40, 340, 300)
+    found = entries(small_m83, mosaic, positions=Table({"x": x, "y": x[::-1]}))
+    assert [len(one) for one in found] == [256, 44]
+    for name, values in (("x", x), ("y", x[::-1])):
+        assert np.allclose([value for one in found for value in one.header[name]], values)
+    assert {path for one in found for path in one.header["mosaic"]} == {str(mosaic[0])}
+    assert found[-1].header["images"]["sources"] == [str(path) for path in mosaic]
+    assert not {"x", "y"} & found[-1].header["images"].keys()
 
 
 def test_dereddening_brightens_blue_bands_most():
@@ -134,10 +193,25 @@ def test_a_fixed_set_up_allows_small_differences():
     exposure = torch.tensor(data.camera.exposure)
     said = circumstances({"fwhm": 0.083}, 3)
     assert outside_of_training(camera, exposure * 1.5, said.fwhm * 3, data) == ()
+    assert outside_of_training(camera, exposure * 1.5, said.fwhm, data) == ()
     far = outside_of_training(
         camera | {"distance_modulus": 24.5}, exposure * 5, said.fwhm * 3, data
     )
     assert far == ("distance_modulus", "exposure")
+
+
+@pytest.mark.parametrize("preset", ["m83", "m31"])
+def test_one_width_is_judged_in_every_band(preset):
+    data = build_system(load_preset(preset)).data
+    camera = {"pixel_scale": data.camera.pixel_scale[0], "metallicity": 0.0}
+    camera["distance_modulus"] = sum(data.camera.distance_modulus) / 2
+    exposure = torch.tensor(data.camera.exposure)
+    flagged = set()
+    for width in np.arange(0.06, 0.14, 0.005).tolist():
+        one = outside_of_training(camera, exposure, (width,), data)
+        assert one == outside_of_training(camera, exposure, (width,) * 3, data)
+        flagged.add(one)
+    assert flagged == {(), ("fwhm",)}
 
 
 def test_backgrounds_come_from_the_users_mosaics(mosaic, tmp_path):

@@ -53,7 +53,7 @@ def mosaic_background(data: DataSettings) -> BackgroundPool:
 
 def _listed_objects(mosaic: Mosaic, table: str, scale: float, usual: float) -> Tensor:
     """Discs about the objects of a table."""
-    places = read_positions(table)
+    places = read_positions(table, radii=True)
     values = np.full(len(places), usual)
     if places.radius is not None:
         values = np.where(np.isfinite(places.radius), places.radius, usual)

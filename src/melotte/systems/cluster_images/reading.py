@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.io.image_cutouts import read_cutouts
 from melotte.io.image_mosaics import read_mosaic_cutouts
-from melotte.io.image_positions import read_positions
+from melotte.io.image_positions import ImagePositions, read_positions
 from melotte.io.image_stacks import ExpectedImages, ImageOptions, ImageStack, RejectedImage
 from melotte.io.tables import read_table, table_path
 from melotte.sky.extinction import ccm89
@@ -28,9 +30,34 @@ from melotte.telescope.setups import SURVEYS, ImagingSetup, mosaic_blur
 SLACK = 0.02
 """Relative difference from a range's ends that still counts as inside."""
 
+MOST_EXTINCTION = 20.0
+"""Largest A_V, mag, that can be taken off an image."""
+
+_PLACES = ("ra", "dec", "x", "y")
 _OWN = ("positions", "fwhm", "distance_modulus", "metallicity", "deredden")
 _IMAGE = tuple(one.name for one in fields(ImageOptions))
 _ELSEWHERE = ("group_by", "release", "min_probability", "clusters")
+
+
+@dataclass(frozen=True)
+class DustyPositions:
+    """Positions with the extinction of each row, which a repeated id does not confuse.
+
+    Parameters
+    ----------
+    places : ImagePositions, length n
+    numbered : ImagePositions, length n
+        The same with numbers of rows for ids, and NaN for places of objects without an extinction.
+    extinction_v : array, shape (n,), mag
+        NaN where missing.
+    column : str
+        That the extinctions are from.
+    """
+
+    places: ImagePositions
+    numbered: ImagePositions
+    extinction_v: NDArray[np.float64]
+    column: str
 
 
 @dataclass(frozen=True)
@@ -63,8 +90,8 @@ def observations(
         ``positions``: table of places to cut out of mosaics; ``fwhm`` (arcsec, one number or one a
         band), ``distance_modulus`` (mag) and ``metallicity`` ([Fe/H]): of the standard set-up of
         the model's galaxy unless given; ``deredden``: column of the positions with the A_V by
-        which each cluster is to be brightened before it is measured; and the options of
-        :class:`~melotte.io.image_stacks.ImageOptions`.
+        which each cluster is to be brightened before it is measured, objects without one being
+        rejected; and the options of :class:`~melotte.io.image_stacks.ImageOptions`.
     data : DataSettings
         What the model was trained on.
 
@@ -92,23 +119,23 @@ def observations(
         )
     said = circumstances(given, len(data.bands))
     expected = expected_images(data)
-    image_options = {name: value for name, value in given.items() if name in _IMAGE}
+    chosen = ImageOptions.parse({name: one for name, one in given.items() if name in _IMAGE})
     sources = [source] if isinstance(source, str | Path) else list(source)
     dust = None
-    if "deredden" in given and "positions" in given:
-        names = given.get("column", {})
-        dust = known_extinctions(given["positions"], str(given["deredden"]), names)
+    if "deredden" in given:
+        if "positions" not in given:
+            raise MelotteValueError("deredden: needs a table of positions, which has that column")
+        dust = known_extinctions(given["positions"], str(given["deredden"]), chosen)
     if "positions" in given:
-        stacks = read_mosaic_cutouts(sources, given["positions"], expected, image_options)
-    elif "deredden" in given:
-        raise MelotteValueError("deredden: needs a table of positions, which has that column")
+        places = given["positions"] if dust is None else dust.numbered
+        stacks = read_mosaic_cutouts(sources, places, expected, chosen)
     else:
-        stacks = read_cutouts(sources, expected, image_options)
-    for entry in stacks:
+        stacks = read_cutouts(sources, expected, chosen)
+    for entry, extinction_v in _with_extinctions(stacks, dust):
         if isinstance(entry, RejectedImage):
-            yield RowError(entry.id, entry.reason, entry.flags)
+            yield RowError(entry.id, entry.reason, entry.flags, entry.columns)
         else:
-            yield observation_of(entry, said, data, dust)
+            yield observation_of(entry, said, data, extinction_v)
 
 
 def expected_images(data: DataSettings) -> ExpectedImages:
@@ -119,6 +146,7 @@ def expected_images(data: DataSettings) -> ExpectedImages:
         data.size,
         None if low < high else low,
         {name: passband(name).zero_point_ab for name in data.bands},
+        (low, high) if low < high else None,
     )
 
 
@@ -151,7 +179,7 @@ def observation_of(
     stack: ImageStack,
     said: Circumstances,
     data: DataSettings,
-    extinction_v: Mapping[str, float] | None = None,
+    extinction_v: Tensor | None = None,
 ) -> Observation:
     """Images with the circumstances that the network is told.
 
@@ -160,8 +188,14 @@ def observation_of(
     stack : ImageStack
     said : Circumstances
     data : DataSettings
-    extinction_v : mapping of str to float, mag, optional
-        By id: what to take off each image.
+    extinction_v : Tensor, shape (n,), mag, optional
+        What to take off each image.
+
+    Returns
+    -------
+    Observation
+        The header lists what becomes columns of the result: where each image was cut, and the
+        ``mosaic`` that ``x`` and ``y`` are pixels of. Its ``images`` describes the files.
     """
     n, bands = len(stack), stack.bands
     standard = SURVEYS[data.fields.galaxy]
@@ -179,15 +213,16 @@ def observation_of(
     }
     images = stack.images
     # Places become columns of the result, the rest describes the files.
-    places = {name: stack.header[name] for name in ("ra", "dec") if name in stack.header}
+    places = {name: stack.header[name] for name in _PLACES if name in stack.header}
     rest = {name: value for name, value in stack.header.items() if name not in places}
     header: dict[str, Any] = {"images": rest} | {
         name: [float(value) for value in values] for name, values in places.items()
     }
+    if "x" in places:
+        header["mosaic"] = [rest.pop("grid")] * n
     if extinction_v is not None:
-        dust = torch.tensor([extinction_v[name] for name in stack.ids])
-        images = brightened(images, dust, bands)
-        header["deredden_extinction_v"] = dust.tolist()
+        images = brightened(images, extinction_v, bands)
+        header["deredden_extinction_v"] = extinction_v.tolist()
     flags = stack.flags.clone()
     outside = outside_of_training(values, exposure, widths, data)
     if outside:
@@ -217,6 +252,15 @@ def outside_of_training(
     """Names of the circumstances that lie outside what was trained on.
 
     A fixed set-up is allowed differences of a few per cent, and exposures within a factor of two.
+
+    Parameters
+    ----------
+    values : mapping of str to float
+        Of ``pixel_scale``, ``distance_modulus`` and ``metallicity``.
+    exposure : Tensor, shape (n_bands,), s
+    widths : sequence of float, arcsec
+        Full widths at half maximum of stars, one for all bands or one a band.
+    data : DataSettings
     """
     camera = data.camera
     found = []
@@ -233,7 +277,8 @@ def outside_of_training(
         found.append("exposure")
     usual = standard_widths(data.bands)
     blurs = mosaic_blur(data.bands)
-    for band, width, blur, expected in zip(data.bands, widths, blurs, usual, strict=False):
+    each = tuple(widths) * len(data.bands) if len(widths) == 1 else widths
+    for band, width, blur, expected in zip(data.bands, each, blurs, usual, strict=True):
         ends = [fwhm(HubblePSF(passband(band).pivot_nm, blur * f)) for f in camera.blur]
         slack = 2.5 * SLACK * expected
         if not ends[0] - slack <= width <= ends[1] + slack:
@@ -259,32 +304,65 @@ def _usual_exposures(bands: Sequence[str], standard: ImagingSetup, data: DataSet
     return torch.tensor([known.get(band, trained[band]) for band in bands])
 
 
-def known_extinctions(positions: Any, column: str, names: Mapping[str, str]) -> dict[str, float]:
-    """A_V by id, from a column of a table of positions.
+def known_extinctions(positions: Any, column: str, options: ImageOptions) -> DustyPositions:
+    """A_V of each row of a table of positions, from one of its columns.
+
+    Parameters
+    ----------
+    positions : path or astropy Table
+    column : str
+    options : ImageOptions
 
     Raises
     ------
     MelotteValueError
-        When there is no such column, or a value is no extinction.
+        When there is no such column, or a value is no extinction. Missing ones are NaN.
     """
-    places = read_positions(positions, names)
+    places = read_positions(positions, options.column, options.pixel_origin)
     table = read_table(positions)
     if column not in table.columns:
         raise MelotteValueError(
             f"deredden: {table_path(positions)} has no column {column!r}; it has: "
             f"{', '.join(table.columns)}"
         )
-    try:
-        values = [float(value) for value in table.columns[column]]
-    except (TypeError, ValueError):
-        raise MelotteValueError(f"deredden: column {column!r} holds no numbers") from None
-    wrong = [name for name, value in zip(places.ids, values, strict=True) if not 0 <= value <= 20]
-    if wrong:
+    values = table.numbers(column)
+    wrong = ~np.isnan(values) & ~((values >= 0) & (values <= MOST_EXTINCTION))
+    if wrong.any():
+        row = int(np.argmax(wrong))
         raise MelotteValueError(
-            f"deredden: column {column!r} of {wrong[0]} is no extinction; A_V in [0, 20] mag is "
-            "allowed"
+            f"deredden: column {column!r} of {places.ids[row]} is no extinction, found "
+            f"{values[row]:g}; A_V in [0, {MOST_EXTINCTION:g}] mag is allowed"
         )
-    return dict(zip(places.ids, values, strict=True))
+    # What has no place is not cut out.
+    known = {
+        name: np.where(np.isnan(values), np.nan, one)
+        for name in _PLACES
+        if (one := getattr(places, name)) is not None
+    }
+    numbered = replace(places, ids=tuple(str(row) for row in range(len(places))), **known)
+    return DustyPositions(places, numbered, values, column)
+
+
+def _with_extinctions(
+    entries: Iterable[ImageStack | RejectedImage], dust: DustyPositions | None
+) -> Iterator[tuple[ImageStack | RejectedImage, Tensor | None]]:
+    """Images with the extinction of their rows, and with their own ids."""
+    for entry in entries:
+        if dust is None:
+            yield entry, None
+        elif isinstance(entry, RejectedImage):
+            row, places = int(entry.id), dust.places
+            named = replace(entry, id=places.ids[row])
+            if np.isnan(dust.extinction_v[row]):
+                reason, columns = f"no A_V in column {dust.column!r}", {}
+                if places.ra is not None and places.dec is not None:
+                    columns = {"ra": float(places.ra[row]), "dec": float(places.dec[row])}
+                named = replace(named, reason=reason, columns=columns)
+            yield named, None
+        else:
+            rows = [int(number) for number in entry.ids]
+            named = replace(entry, ids=tuple(dust.places.ids[row] for row in rows))
+            yield named, torch.from_numpy(dust.extinction_v[rows]).float()
 
 
 def _numbers(name: str, value: Any) -> tuple[float, ...]:
