@@ -30,7 +30,7 @@ def simulate_field_mosaic(
     seed : int
     radius : float, kpc, optional
         Distance from the galaxy's centre in the plane of its disc; drawn when not given.
-    exposure_factor : float, > 0
+    exposure_factor : float, in [1e-6, 1e6]
         By which exposures are longer than the survey's.
     sky_kept : float, in [0, 1]
         Share of the sky's light left in the mosaic.
@@ -60,8 +60,8 @@ def simulate_field_mosaic(
 
     if not 16 <= size <= 4096:
         raise MelotteValueError(f"size must be in [16, 4096] pixels, found {size}")
-    if not exposure_factor > 0:
-        raise MelotteValueError(f"exposure_factor must be above 0, found {exposure_factor}")
+    if not 1e-6 <= exposure_factor <= 1e6:
+        raise MelotteValueError(f"exposure_factor must be in [1e-6, 1e6], found {exposure_factor}")
     generator = torch.Generator().manual_seed(seed)
     environment = draw_environment(galaxy, generator, radius)
     setup, centre = SURVEYS[galaxy], _CENTRES[galaxy]

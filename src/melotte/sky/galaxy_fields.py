@@ -276,7 +276,7 @@ def draw_environment(
     Raises
     ------
     MelotteValueError
-        When the galaxy is not known or the radius is negative.
+        When the galaxy is not known, or the radius is negative or not finite.
     """
     if galaxy not in GALAXIES:
         raise MelotteValueError(f"no galaxy {galaxy!r}; there are {', '.join(GALAXIES)}")
@@ -284,8 +284,8 @@ def draw_environment(
     uniform = torch.rand(6, generator=generator, dtype=torch.float64).tolist()
     normal = torch.randn(8, generator=generator, dtype=torch.float64).tolist()
     per_age = torch.randn(len(LOG_AGE_NODES), generator=generator, dtype=torch.float64)
-    if radius is not None and not radius >= 0:
-        raise MelotteValueError(f"radius must be at least 0 kpc, found {radius}")
+    if radius is not None and not 0 <= radius < math.inf:
+        raise MelotteValueError(f"radius must be at least 0 kpc and finite, found {radius}")
     low, high = disc.radii
     place = float(low + (high - low) * uniform[0] if radius is None else radius)
     density = disc.stellar_density(place) * 10 ** (0.08 * normal[0])

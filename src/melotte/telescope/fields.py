@@ -113,14 +113,14 @@ class FieldOptions:
 
     def __post_init__(self) -> None:
         if (
-            self.exposures < 1
-            or not self.drop > 0
-            or self.cosmic_rays < 0
-            or not self.star_density > 0
+            not 1 <= self.exposures < math.inf
+            or not 0 < self.drop < math.inf
+            or not 0 <= self.cosmic_rays < math.inf
+            or not 0 < self.star_density < math.inf
         ):
             raise MelotteValueError(
-                "exposures must be at least 1, drop and star_density above 0 and cosmic_rays not "
-                f"negative; found {self}"
+                "exposures must be at least 1, drop and star_density above 0, cosmic_rays not "
+                f"negative and all finite; found {self}"
             )
         if not 0 <= self.sky_kept <= 1:
             raise MelotteValueError(f"sky_kept must be in [0, 1], found {self.sky_kept}")

@@ -78,15 +78,15 @@ class ImagingSetup:
                 f"bands, blur and exposure must have one entry a band, found {len(self.bands)}, "
                 f"{len(self.blur)} and {len(self.exposure)}"
             )
-        if not self.pixel_scale > 0 or not all(value > 0 for value in self.exposure):
+        if not all(0 < value < math.inf for value in (self.pixel_scale, *self.exposure)):
             raise MelotteValueError(
-                f"pixel_scale (arcsec) and exposure (s) must be above 0, found "
+                f"pixel_scale (arcsec) and exposure (s) must be above 0 and finite, found "
                 f"{self.pixel_scale:g} and {self.exposure}"
             )
-        if not all(value >= 0 for value in self.blur) or not self.read_noise >= 0:
+        if not all(0 <= value < math.inf for value in (*self.blur, self.read_noise)):
             raise MelotteValueError(
-                f"blur (arcsec) and read_noise (electrons) must be 0 or more, found {self.blur} "
-                f"and {self.read_noise:g}"
+                f"blur (arcsec) and read_noise (electrons) must be 0 or more and finite, found "
+                f"{self.blur} and {self.read_noise:g}"
             )
 
     @property
