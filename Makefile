@@ -36,7 +36,7 @@ demo: $(RUNTIME)
 	$(BIN)/melotte demo -o melotte-demo
 
 test: $(DEVELOPMENT)
-	$(BIN)/python -m pytest -n $(WORKERS) --timeout $(TEST_SECONDS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --timeout $(TEST_SECONDS)
 
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff check

@@ -6,7 +6,7 @@ the distance from the true centre; "said" is the standard deviation along one ax
 comes with, so that half of the distances should be below 1.18 of it.
 
     python benchmarks/cluster_centres.py [--library FILE] [--sizes 240 400 800] [--seed 1]
-        [--json OUT]
+        [--quick] [--json OUT]
 
 Without a library the small one that melotte carries is taken.
 """
@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--library", type=Path, help="of 'melotte simulate clusters'")
     parser.add_argument("--sizes", type=int, nargs="+", default=[240, 400, 800], help="px")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="the smallest images alone")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -106,7 +107,7 @@ def main() -> None:
     )
     with ExitStack() as stack:
         library = options.library or stack.enter_context(shipped_library())
-        for size in options.sizes:
+        for size in options.sizes[: 1 if options.quick else None]:
             for distance in DISTANCES:
                 one = measured(library, size, distance, options.seed)
                 found[f"{size} px, {distance:g} kpc"] = one

@@ -61,7 +61,7 @@ def members(mocks, tmp_path_factory):
     """A table of mock members under VizieR names, grouped by cluster."""
     stars = mocks.observation.data["stars"]
     release = mocks.observation.data["release"]
-    chosen = [i for i in range(len(mocks)) if release[i] < 0.5 and len(stars[i]) >= 10][:12]
+    chosen = [i for i in range(len(mocks)) if release[i] < 0.5 and len(stars[i]) >= 10][:6]
     rows = {"Cluster": [], "Gmag": [], "BP-RP": [], "Plx": [], "e_Plx": []}
     for i in chosen:
         values = stars[i].numpy()
