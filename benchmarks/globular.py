@@ -133,7 +133,7 @@ def flags(
     edges: dict[int, Any] = {}
     for method in listed:
         of = "pidoc" if len(method.data.bands) == 1 else "ours"
-        if method.key.endswith(("V alone", "distance")) or of not in sets:
+        if method.key.endswith("V alone") or of not in sets:
             continue
         if id(method.model) not in edges:
             library = sets[of].data.library

@@ -42,7 +42,7 @@ class Method:
     key : str
     model : Model
     channels : tuple of str
-        Of "V", "B" and "dispersion".
+        Of "V", "B", "dispersion" and "distance".
     """
 
     key: str
@@ -158,7 +158,8 @@ def flagged(
     Returns
     -------
     dict or None
-        ``n``, ``flagged``; ``distance_inside``: share of those without a flag whose true distance
+        ``n``, ``flagged``, which a told distance that was not trained on is always, as by
+        ``melotte infer``; ``distance_inside``: share of those without a flag whose true distance
         is in the central 95 % of the posterior (only of methods with a posterior). None where no
         mock of the case can be made.
     """
@@ -187,7 +188,7 @@ def flagged(
         observation = method.observation(batch, smooth)
         found = infer_batches(method.model, [observation], QUANTILE_SAMPLES, seed, progress=False)
         rows = usable.numpy()
-        flags.append(found.flags[rows])
+        flags.append((found.flags | _told_beyond(method, observation))[rows])
         inside.append(_distance_inside(found, scenes.pointing.distance.numpy())[rows])
     bits = np.concatenate(flags)
     warned = (bits & WARNED) > 0
@@ -195,6 +196,15 @@ def flagged(
     held = np.concatenate(inside)[~warned]
     row["distance_inside"] = float(held.mean()) if len(held) else float("nan")
     return row
+
+
+def _told_beyond(method: Method, observation: Observation) -> NDArray[np.int64]:
+    """OUT_OF_RANGE where a distance is told that was not trained on."""
+    if "distance" not in method.channels:
+        return np.zeros(len(observation), dtype=np.int64)
+    told = observation.data["distance_told"].numpy()
+    low, high = method.data.distance_range
+    return np.where((told < low) | (told > high), int(Flag.OUT_OF_RANGE), 0)
 
 
 def _distance_inside(found: Any, distance: NDArray[Any]) -> NDArray[np.bool_]:
