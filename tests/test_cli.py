@@ -11,7 +11,7 @@ import pytest
 import torch
 from astropy.table import Table
 
-import melotte
+import melotte.demo
 from melotte import api
 from melotte.api import shipped_models
 from melotte.cli import main
@@ -61,7 +61,7 @@ def members(mocks, tmp_path_factory):
     """A table of mock members under VizieR names, grouped by cluster."""
     stars = mocks.observation.data["stars"]
     release = mocks.observation.data["release"]
-    chosen = [i for i in range(len(mocks)) if release[i] < 0.5 and len(stars[i]) >= 10][:6]
+    chosen = [i for i in range(len(mocks)) if release[i] < 0.5 and len(stars[i]) >= 10][:4]
     rows = {"Cluster": [], "Gmag": [], "BP-RP": [], "Plx": [], "e_Plx": []}
     for i in chosen:
         values = stars[i].numpy()
@@ -448,7 +448,9 @@ def test_adql_names_the_columns_that_infer_reads(capsys):
         assert name in query
 
 
-def test_demo_writes_one_page(model, tmp_path, capsys):
+def test_demo_writes_one_page(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(melotte.demo, "N_MOCKS", 40)
+    monkeypatch.setattr(melotte.demo, "N_MAPPED", 12)
     assert run("demo", "-o", tmp_path / "demo") == 0
     page = (tmp_path / "demo" / "report.html").read_text()
     assert page.count("data:image/png") >= 1

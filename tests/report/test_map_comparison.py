@@ -118,7 +118,7 @@ def test_an_age_in_no_unit_of_time_or_of_another_system_is_refused(tmp_path):
     Table({"id": ["NGC 1"], "age": [12.5]}).write(path, overwrite=True)
     other = result.table()
     other.meta["melotte"]["provenance"]["system"] = "open-cluster"
-    with pytest.raises(MelotteFileError, match="needs a column id"):
+    with pytest.raises(MelotteFileError, match="needs one of the columns"):
         api.compare(other, path)
 
 
