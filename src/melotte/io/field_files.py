@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.io.image_files import (
-    NOT_SCIENCE,
     has_real_numbers,
-    is_image,
     mask_of,
     merged_header,
     open_fits,
     pixels,
+    science_images,
     unfilled,
     weighed_pixels,
     weight_of,
 )
+from melotte.io.image_grids import CORNERS, to_sky
 from melotte.io.image_headers import BandHeader, match_bands, read_band_header
 from melotte.io.image_units import counts_factor
 from melotte.io.reprojection import celestial, same_grid
@@ -202,9 +202,7 @@ def read_mosaic(paths: Sequence[str | Path]) -> Mosaic:
     whole = (slice(None), slice(None))
     for path in (Path(one) for one in paths):
         with open_fits(path) as opened:
-            hdu = next(
-                (one for one in opened if is_image(one) and one.name not in NOT_SCIENCE), None
-            )
+            hdu = next(iter(science_images(opened)), None)
             if hdu is None or len(hdu.shape) != 2:
                 raise MelotteFileError(f"{path} holds no two-dimensional image")
             header = merged_header(opened, hdu)
@@ -243,8 +241,8 @@ def _common_wcs(
     for one, path in known[1:]:
         first, first_path = known[0]
         if not same_grid(one, first, shape):
-            columns, rows = [0, shape[1] - 1] * 2, np.repeat([0, shape[0] - 1], 2)
-            here, there = (wcs.pixel_to_world(columns, rows) for wcs in (one, first))
+            corners = (np.array(shape[::-1]) - 1) * (CORNERS + 1) / 2
+            here, there = (to_sky(wcs, corners) for wcs in (one, first))
             raise MelotteValueError(
                 f"{path} lies up to {here.separation(there).arcsec.max():.3g} arcsec off "
                 f"{first_path} by their coordinates; bring all bands to one grid first"

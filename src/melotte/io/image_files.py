@@ -24,7 +24,7 @@ ALLOWED_IMAGES = "FITS (plain, .gz or .fz), HDF5 or npy"
 BLANK_SHARE = 0.01
 """Share of exact zeros in an image of real numbers from which they are no measurements."""
 
-NOT_SCIENCE = ("ERR", "DQ", "WHT", "CTX", "VAR", "MASK", "EXP", "RMS", "IVM")
+_NOT_SCIENCE = ("ERR", "DQ", "WHT", "CTX", "VAR", "MASK", "EXP", "RMS", "IVM")
 """Names of extensions that hold no image of the sky."""
 
 _TILE = 64
@@ -221,6 +221,11 @@ def pixels(hdu: Any, part: tuple[slice, ...], path: Path) -> NDArray[np.float32]
         ) from error
 
 
+def science_images(opened: Any) -> list[Any]:
+    """The extensions with an image of the sky, in the file's order."""
+    return [one for one in opened if is_image(one) and one.name not in _NOT_SCIENCE]
+
+
 def weight_of(hdu: Any, opened: Any) -> Any:
     """The extension WHT that goes with an image, of its shape; None if there is none.
 
@@ -246,9 +251,8 @@ def mask_of(hdu: Any, opened: Any, path: Path) -> Any:
 
 
 def _beside(hdu: Any, opened: Any, name: str) -> Any:
-    alike = [one for one in opened if is_image(one) and one.shape == hdu.shape]
-    found = [one for one in alike if one.name == name]
-    images = [one for one in alike if one.name not in NOT_SCIENCE]
+    found = [one for one in opened if is_image(one) and one.shape == hdu.shape and one.name == name]
+    images = [one for one in science_images(opened) if one.shape == hdu.shape]
     if hdu.name == "SCI" and sum((one.name, one.ver) == ("SCI", hdu.ver) for one in images) == 1:
         return next((one for one in found if one.ver == hdu.ver), None)
     if len(found) == len(images):

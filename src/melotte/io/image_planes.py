@@ -14,7 +14,6 @@ import numpy as np
 from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
 from melotte.io.gaia_columns import matching_name
 from melotte.io.image_files import (
-    NOT_SCIENCE,
     chosen_hdu,
     has_real_numbers,
     image_format,
@@ -23,6 +22,7 @@ from melotte.io.image_files import (
     merged_header,
     open_fits,
     reading_fits,
+    science_images,
     unfilled,
     weighed_pixels,
     weight_of,
@@ -103,7 +103,7 @@ def _from_fits(
     if options.hdu:
         science = [chosen_hdu(opened, options.hdu, path)]
     else:
-        science = [one for one in opened if is_image(one) and one.name not in NOT_SCIENCE]
+        science = science_images(opened)
         science = science or [one for one in opened if isinstance(one, fits.BinTableHDU)]
     if not science:
         raise MelotteFileError(f"{path} is a FITS file without images; stamps are needed")

@@ -19,10 +19,10 @@ from melotte.io.image_files import (
     merged_header,
     open_fits,
     reading_fits,
+    science_images,
     weight_of,
 )
 from melotte.io.image_headers import BandHeader, plain_band, read_band_header
-from melotte.io.image_planes import NOT_SCIENCE
 from melotte.io.image_stacks import Images
 from melotte.io.image_units import counts_factor, parse_unit
 from melotte.io.light_map_options import (
@@ -115,7 +115,7 @@ def _headers(
     if options.image.hdu:
         science = [chosen_hdu(opened, options.image.hdu, path)]
     else:
-        science = [one for one in opened if is_image(one) and one.name not in NOT_SCIENCE]
+        science = science_images(opened)
     if not science or not is_image(science[0]):
         raise MelotteFileError(f"{path} holds no image")
     named = [one for one in science if header_map_band(one.header)]
@@ -186,7 +186,6 @@ def _plane(path: Path, opened: Any, one: _PlaneHeader) -> LightPlane:
     beside = weight_of(one.hdu, opened), mask_of(one.hdu, opened, path)
     values = measured_pixels(one.hdu, beside[0], everything, path, beside[1])
     values = values.reshape(one.hdu.shape[-2:])
-    values[~np.isfinite(values)] = np.nan
     values, header = _linear(values, one.header, one.stated)
     factor = _factor(header, one.band, f"{path}, {one.band}")
     wcs = celestial(one.hdu, opened, path, needed=False)

@@ -15,7 +15,8 @@ from melotte.io.tables import read_table
 AGES_IN_GYR = ("globular-clusters", "chardin-bianchini")
 """Systems whose literature may give ages in Gyr: those of globular clusters."""
 
-_ID_COLUMNS = ("id", "cluster", "name", "key")
+ID_COLUMNS = ("id", "cluster", "name", "key")
+"""Columns, in lower case, that name a table's objects; preferred ones first."""
 
 
 def read_literature(path: str | Path, system: str = "") -> TableFile:
@@ -53,7 +54,7 @@ def id_column(table: TableFile) -> str:
         When it has none.
     """
     lower = {name.lower(): name for name in table.columns}
-    for name in _ID_COLUMNS:
+    for name in ID_COLUMNS:
         if name in lower:
             return lower[name]
     raise MelotteFileError(

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from melotte.api import plain_name
+from melotte.io.literature_tables import ID_COLUMNS
 from melotte.io.table_files import TableFile
 from melotte.io.tables import read_table
 
-IDS = ("id", "cluster", "name", "key")
 SOURCES = ("reference", "ref", "source", "method", "bibcode")
 ERRORS = ("{}_error", "{}_err", "e_{}", "{}_e", "{}_std", "sigma_{}")
 LOWER_ERRORS = ("{}_error_lower", "{}_lower_error", "{}_err_lo", "e_{}_lower", "{}_minus")
@@ -63,7 +63,7 @@ def literature_values(source: Path | TableFile, parameter: str) -> dict[str, lis
         spelled = (name.format(parameter).lower() for name in names)
         return next((lower[name] for name in spelled if name in lower), None)
 
-    key, value = first(IDS), first(("{}", "{}_50"))
+    key, value = first(ID_COLUMNS), first(("{}", "{}_50"))
     if key is None or value is None:
         return {}
     values = table.numbers(value)

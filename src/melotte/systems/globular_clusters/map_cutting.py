@@ -107,10 +107,9 @@ def cut_maps(images: LightImages, data: DataSettings) -> CutMaps:
         raise MelotteValueError(f"{images.id}: no pixel within the map has a value")
     fall = 0.0
     if math.isnan(images.sky[0]):
-        # The sky itself is off already.
-        nearer = sky_level(flux[0], centre, MIDDLE) - sky_level(flux[0], centre)
+        # The sky of the farthest fifth is off already.
         light = float(np.nanmean(cut[0])) / step**2
-        fall = nearer / light if light > 0 else math.inf
+        fall = sky_level(flux[0], centre, MIDDLE) / light if light > 0 else math.inf
     noise = np.array(levels, dtype=np.float32) * np.float32(step)
     scale = images.pixel_scale * step
     if images.bands == ("g", "r"):
