@@ -137,6 +137,12 @@ def test_bad_rows_fail_alone():
     np.testing.assert_allclose(result.quantiles[4], good.quantiles[3], rtol=1e-4)
 
 
+def test_reasons_of_a_repeated_id_are_all_kept():
+    lost = [RowError("a", reason, 0) for reason in ("no stars", "file is empty", "no stars")]
+    result = infer_batches(make_model(), [*lost, RowError("b", "no stars", 0)])
+    assert result.reasons == {"a": "no stars; file is empty", "b": "no stars"}
+
+
 def test_an_empty_set_fails_alone():
     model = make_model(ragged=True, reference=True)
     x = observe(model.system, 3).data["x"]

@@ -161,6 +161,7 @@ def test_max_time_writes_a_model_and_the_run_goes_on_later(tmp_path, straight):
     assert torch.equal(weights(again), weights(model))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 def test_local_settings_have_no_effect_on_the_result(tmp_path, straight):
     local = LocalSettings(num_workers=2, threads=1, progress="none", device="cpu")
     model = run(tmp_path / "model.safetensors", local=local)

@@ -17,6 +17,7 @@ from melotte.cli import main
 from melotte.engine.model_files import save_model
 from melotte.engine.result_tables import read_result_table
 from melotte.errors import MelotteValueError
+from melotte.io.literature_tables import read_literature
 from melotte.io.tables import read_table
 from melotte.parameters import Parameter
 from melotte.report import cluster_galaxies
@@ -257,7 +258,8 @@ def test_mass_figure_draws_every_value(tmp_path):
         "Coma,14.9,0.1,0.2,First 2001\nCOMA,15.9,,,Second 2002\nVirgo,14.3,0.1,0.1,First 2001\n"
         "Fornax,,0.1,0.1,First 2001\n"
     )
-    known = literature_values(path, "log_m200c")
+    table = read_literature(path)
+    known = literature_values(table, "log_m200c")
     assert set(known) == {"coma", "virgo"}
     first, second = known["coma"]
     assert (first.lower, first.upper, first.reference) == (0.1, 0.2, "First 2001")
@@ -269,7 +271,7 @@ def test_mass_figure_draws_every_value(tmp_path):
     names = [text.get_text() for text in below.get_yticklabels()]
     assert names == ["melotte", "First 2001", "Second 2002"]
     assert below.get_xlim()[1] > 15.9
-    assert literature_values(path, "log_age") == {}
+    assert literature_values(table, "log_age") == {}
 
 
 def test_the_real_coma_cluster_is_drawn(shared_data, planted):

@@ -9,6 +9,7 @@ from melotte import api
 from melotte.engine.model_files import Model
 from melotte.engine.results import InferenceResult, ResultColumn
 from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.io.literature_tables import read_literature
 from melotte.report.field_luminosities import PUBLISHED_CLUSTERS
 from melotte.report.inference import comparison_lines
 from melotte.report.map_comparison import (
@@ -25,6 +26,10 @@ def literature(tmp_path):
     path = tmp_path / "known.csv"
     path.write_text("Cluster,distance,mass_to_light_v,log_age\nNGC 1,10,2.0,10.1\nNGC 2,20,,10\n")
     return path
+
+
+def known(path):
+    return read_literature(path, "globular-clusters", {"distance": "kpc"})
 
 
 def measured(preset, columns=()):
@@ -52,7 +57,7 @@ def test_light_is_that_of_the_sun_at_ten_parsec():
 
 
 def test_clusters_are_joined_by_name(literature):
-    found = literature_columns(literature, ("ngc1", "NGC 2", "NGC 3"), "globular-clusters")
+    found = literature_columns(known(literature), ("ngc1", "NGC 2", "NGC 3"))
     np.testing.assert_allclose(found["distance"], [10, 20, np.nan])
     np.testing.assert_allclose(found["mass_to_light_v"], [2, np.nan, np.nan])
     np.testing.assert_allclose(found["age"], [10**1.1, 10, np.nan])
@@ -72,7 +77,7 @@ def test_estimates_of_either_network_are_in_the_same_terms():
     [
         {"age": [12.5, np.nan]},
         {"Age": [12.5, 0.0], "distance": [10.0, 20.0]},
-        {"age": [12_500.0, np.nan] * units.Myr},
+        {"age": [12_500.0, np.nan] * units.Myr, "distance": [10_000.0, 20_000.0] * units.pc},
         {"age": [12.5, np.nan], "log_age": [np.nan, np.nan]},
         {"log_age": [np.log10(12.5e9), np.nan]},
     ],
@@ -84,20 +89,22 @@ def test_ages_of_either_form_are_compared_and_drawn(tmp_path, given):
         ("globular", "log_age", np.log10(12.5e9)),
         ("globular-pidoc", "age", 12.5),
     ):
-        model, result = measured(preset)
+        _, result = measured(preset)
         joined = api.compare(result.table(), path)
         np.testing.assert_allclose(joined[f"{name}_literature"], [value, np.nan])
         np.testing.assert_allclose(joined[f"{name}_difference"], [0.5 - value, np.nan])
         assert ("distance_literature" in joined.colnames) == ("distance" in given)
         assert any(line.startswith(f"  {name}: ours") for line in comparison_lines(joined, "it"))
-        drawn = literature_columns(path, result.ids, model.system.name)
+        drawn = literature_columns(known(path), result.ids)
         np.testing.assert_allclose(drawn["age"], [12.5, np.nan])
+        far = [10, 20] if "distance" in given else [np.nan, np.nan]
+        np.testing.assert_allclose(drawn["distance"], far)
 
 
 def test_ages_of_another_result_are_drawn(tmp_path):
-    model, result = measured("globular")
+    _, result = measured("globular")
     path = result.write(tmp_path / "other.ecsv")
-    found = literature_columns(path, result.ids, model.system.name)
+    found = literature_columns(known(path), result.ids)
     np.testing.assert_allclose(found["age"], 10 ** (0.5 - 9))
 
 
@@ -106,7 +113,7 @@ def test_an_age_that_is_stated_twice_stays_as_stated(tmp_path):
     path.write_text("id,age,log_age\nNGC 1,12,10\n")
     _, result = measured("globular")
     assert api.compare(result.table(), path)["log_age_literature"][0] == 10
-    assert literature_columns(path, ("NGC 1",), "globular-clusters")["age"][0] == 12
+    assert literature_columns(known(path), ("NGC 1",))["age"][0] == 12
 
 
 def test_an_age_in_no_unit_of_time_or_of_another_system_is_refused(tmp_path):
@@ -126,11 +133,11 @@ def test_an_age_in_no_unit_of_time_or_of_another_system_is_refused(tmp_path):
 def test_the_figure_is_written_for_known_clusters_alone(tmp_path, literature, preset):
     columns = [("field_magnitude_v", [14.0, 15.0]), ("log_map_mass", [3.5, 3.6])]
     model, result = measured(preset, columns)
-    path = write_map_comparison(model, result, literature, tmp_path)
+    path = write_map_comparison(model, result, known(literature), tmp_path)
     assert path is not None
     assert path.stat().st_size > 5000
     literature.write_text("id,distance\nPal 99,10\n")
-    assert write_map_comparison(model, result, literature, tmp_path) is None
+    assert write_map_comparison(model, result, known(literature), tmp_path) is None
 
 
 def test_published_m_over_l_is_the_map_s_mass_over_the_field_s_light():

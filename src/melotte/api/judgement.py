@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from melotte.engine.evaluation import Evaluation
     from melotte.engine.model_files import Model
+    from melotte.io.table_files import TableFile
 
 
 def evaluate(
@@ -63,13 +64,13 @@ def evaluate(
     return replace(found, extra={**found.extra, "settings": list(overrides)})
 
 
-def compare(result: Any, literature: str | Path) -> Table:
+def compare(result: Any, literature: str | Path | TableFile) -> Table:
     """Join a result table with a table of literature values.
 
     Parameters
     ----------
     result : astropy Table, one row an object, with ``id``
-    literature : path
+    literature : path, or TableFile of :func:`~melotte.io.literature_tables.read_literature`
         A table with an ``id`` column (or ``Cluster``, ``Name``, ``key``) and columns named like
         the parameters, such as ``log_age``, in their units or in stated ones that convert to them;
         for globular clusters ``age`` (Gyr) does as well, see
@@ -91,30 +92,33 @@ def compare(result: Any, literature: str | Path) -> Table:
     import numpy as np
     from astropy.table import Table
 
-    from melotte.io.galaxy_columns import converted
-    from melotte.io.literature_tables import id_column, read_literature
+    from melotte.io.literature_tables import VALUES, column_of, id_column, read_literature
 
-    provenance = result.meta.get("melotte", {}).get("provenance", {})
-    table = read_literature(literature, provenance.get("system", ""))
+    units = {
+        name[:-3]: str(result[name].unit or "") for name in result.colnames if name.endswith("_50")
+    }
+    table = literature
+    if isinstance(table, str | Path):
+        provenance = result.meta.get("melotte", {}).get("provenance", {})
+        table = read_literature(table, provenance.get("system", ""), units)
     key = id_column(table)
-    names = [name[:-3] for name in result.colnames if name.endswith("_50")]
-    shared = [name for name in names if name in table.columns]
+    columns = {name: column_of(table, VALUES, name) for name in units}
+    shared = {name: column for name, column in columns.items() if column is not None}
     if not shared:
         raise MelotteFileError(
-            f"{literature}: needs one of the columns {', '.join(names)} to compare; found "
+            f"{table.path}: needs one of the columns {', '.join(units)} to compare; found "
             f"{', '.join(map(str, table.columns))}"
         )
     theirs = {plain_name(str(name)): row for row, name in enumerate(table.text(key))}
     rows = [(row, theirs.get(plain_name(str(name)))) for row, name in enumerate(result["id"])]
     matched = [(ours, other) for ours, other in rows if other is not None]
     if not matched:
-        raise MelotteFileError(f"{literature}: no object in common with the results (column {key})")
+        raise MelotteFileError(f"{table.path}: no object in common with the results (column {key})")
     ours, other = (list(part) for part in zip(*matched, strict=True))
     kept = [name for name in ("id", "values_as") if name in result.colnames]
     joined = Table({name: result[name][ours] for name in kept})
-    for name in shared:
-        unit = str(result[f"{name}_50"].unit or "")
-        values = (converted(table, name, unit) if unit else table.numbers(name))[other]
+    for name, column in shared.items():
+        values = table.numbers(column)[other]
         joined[f"{name}_50"] = result[f"{name}_50"][ours]
         joined[f"{name}_literature"] = values
         joined[f"{name}_difference"] = np.asarray(result[f"{name}_50"][ours]) - values

@@ -280,7 +280,16 @@ def collected(
         samples=samples if n_samples else None,
         columns=columns,
         maps=tuple(row.maps for row in rows) if maker.maps else (),
-        reasons={row.id: row.reason for row in rows if row.reason},
+        reasons=_reasons(rows),
         header=header,
         provenance=provenance,
     )
+
+
+def _reasons(rows: Sequence[ResultRow]) -> dict[str, str]:
+    """Reasons by id; those of an id that several rows have are joined."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.reason:
+            found.setdefault(row.id, {})[row.reason] = None
+    return {name: "; ".join(reasons) for name, reasons in found.items()}

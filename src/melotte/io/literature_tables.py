@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,23 @@ AGES_IN_GYR = ("globular-clusters", "chardin-bianchini")
 ID_COLUMNS = ("id", "cluster", "name", "key")
 """Columns, in lower case, that name a table's objects; preferred ones first."""
 
+VALUES = ("{}", "{}_50")
+"""Columns of a parameter's values, with its name put in; so are those below."""
 
-def read_literature(path: str | Path, system: str = "") -> TableFile:
-    """A table of literature values, with the ages of globular clusters in both forms.
+ERRORS = ("{}_error", "{}_err", "e_{}", "{}_e", "{}_std", "sigma_{}")
+LOWER_ERRORS = ("{}_error_lower", "{}_lower_error", "{}_err_lo", "e_{}_lower", "{}_minus")
+UPPER_ERRORS = ("{}_error_upper", "{}_upper_error", "{}_err_hi", "e_{}_upper", "{}_plus")
+LOWER_BOUND, UPPER_BOUND = ("{}_16",), ("{}_84",)
+_ALL = (*VALUES, *ERRORS, *LOWER_ERRORS, *UPPER_ERRORS, *LOWER_BOUND, *UPPER_BOUND)
+
+
+def read_literature(
+    path: str | Path, system: str = "", units: Mapping[str, str] | None = None
+) -> TableFile:
+    """A table of literature values in the parameters' units, ages of globulars in both forms.
+
+    Values of a parameter, their errors and bounds are converted to its unit from the one that
+    their column states; errors and bounds without one are taken to be in that of the values.
 
     ``log_age`` (of years) and ``age`` (Gyr, or the unit of its column) are each filled in from the
     other where they are unknown, and so are ``log_age_50`` and ``age_50`` of a table of results; an
@@ -31,18 +46,41 @@ def read_literature(path: str | Path, system: str = "") -> TableFile:
     path : path
     system : str
         Of the results; ages are filled in for those of :data:`AGES_IN_GYR`.
+    units : mapping of str to str, optional
+        Unit of each parameter by its name; those without a unit are left as they are.
 
     Raises
     ------
     MelotteFileError
         When the file cannot be read as a table.
     MelotteValueError
-        When an age is no number, or its unit is none of time.
+        When a value is no number, or its unit does not convert to the parameter's.
     """
+    wanted = dict(units or {})
+    if system in AGES_IN_GYR:
+        wanted["age"] = "Gyr"
     table = read_table(path)
+    for parameter, unit in wanted.items():
+        if unit:
+            table = _in_unit(table, parameter, unit)
     if system not in AGES_IN_GYR:
         return table
     return _with_both_ages(_with_both_ages(table, "age", "log_age"), "age_50", "log_age_50")
+
+
+def column_of(table: TableFile, names: tuple[str, ...], parameter: str = "") -> str | None:
+    """The first of some columns that a table has, in any case; None where it has none.
+
+    Parameters
+    ----------
+    table : TableFile
+    names : tuple of str
+        Such as :data:`VALUES`; ``{}`` stands for the parameter.
+    parameter : str
+    """
+    lower = {name.lower(): name for name in table.columns}
+    spelled = (name.format(parameter).lower() for name in names)
+    return next((lower[name] for name in spelled if name in lower), None)
 
 
 def id_column(table: TableFile) -> str:
@@ -53,14 +91,27 @@ def id_column(table: TableFile) -> str:
     MelotteFileError
         When it has none.
     """
-    lower = {name.lower(): name for name in table.columns}
-    for name in ID_COLUMNS:
-        if name in lower:
-            return lower[name]
+    found = column_of(table, ID_COLUMNS)
+    if found is not None:
+        return found
     raise MelotteFileError(
         f"{table.path}: needs a column id (or Cluster, Name, key); found "
         f"{', '.join(map(str, table.columns))}"
     )
+
+
+def _in_unit(table: TableFile, parameter: str, unit: str) -> TableFile:
+    """The same with the columns of a parameter in a unit."""
+    value = column_of(table, VALUES, parameter)
+    if value is None:
+        return table
+    found = (column_of(table, (name,), parameter) for name in _ALL)
+    own = [name for name in found if name is not None]
+    stated = {name: table.units.get(name) or table.units.get(value, "") for name in own}
+    told = replace(table, units={**table.units, **stated})
+    columns = {name: converted(told, name, unit) for name in own}
+    units = dict.fromkeys(own, unit)
+    return replace(table, columns={**table.columns, **columns}, units={**table.units, **units})
 
 
 def _with_both_ages(table: TableFile, linear: str, logarithmic: str) -> TableFile:

@@ -147,7 +147,7 @@ def _cutouts_described(path: Path, preset: str, options: Mapping[str, Any]) -> s
             "scale": float(np.asarray(entry.data["pixel_scale"])[0]),
             "exposure": np.asarray(entry.data["exposure"])[0].tolist(),
         }
-        outside.append(entry.header.get("outside_training", ""))
+        outside.extend(entry.header.get("outside_training", {}).values())
     bands = ", ".join(system.data.bands)
     size = system.data.size
     lines = [
@@ -158,7 +158,7 @@ def _cutouts_described(path: Path, preset: str, options: Mapping[str, Any]) -> s
         lines[0] += f"; {about['scale']:.4g} arcsec/px, exposures {times} s"
         lines[0] += f"; {bad} with unknown pixels"
     if flags & int(Flag.OUT_OF_RANGE):
-        what = ", ".join(dict.fromkeys(filter(None, outside)))
+        what = ", ".join(dict.fromkeys(outside))
         lines.append(f"  {what}: outside what {preset} was trained on (flag OUT_OF_RANGE)")
     return "\n".join([*lines, *first_lines(lost, "that cannot be used")])
 

@@ -28,6 +28,7 @@ from melotte.systems.base import Observation, RowError
 if TYPE_CHECKING:
     from melotte.engine.model_files import Model
     from melotte.engine.results import InferenceResult
+    from melotte.io.table_files import TableFile
     from melotte.report.cluster_galaxies import ClusterGalaxies
 
 FIGURE_SAMPLES = 500
@@ -113,9 +114,8 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     _check_system_options(model, request)
     if request.maps is not None:
         check_maps_path(request.maps, model.system)
-    if request.compare is not None:
-        # What can be wrong with a table is said before the work, not behind it.
-        id_column(read_literature(request.compare, model.system.name))
+    # What can be wrong with a table is said before the work, not behind it.
+    literature = None if request.compare is None else _literature(model, request.compare)
     drawn: list[Observation] = []
     products = (request.stars, request.galaxies, request.predictive, request.background_draws)
     remembers = any((request.figures, *products))
@@ -130,7 +130,7 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
         known=request.known,
         maps=request.maps is not None,
     )
-    joined, literature, trouble = None, request.compare, None
+    joined, trouble = None, None
     if literature is not None:
         try:
             joined = api.compare(result.table(), literature)
@@ -160,7 +160,7 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     for line in lines:
         echo(line)
     if joined is not None:
-        for line in comparison_lines(joined, str(literature)):
+        for line in comparison_lines(joined, str(request.compare)):
             echo(line)
     if request.figures is not None:
         from melotte.report.object_figures import Drawing, write_figures
@@ -341,7 +341,15 @@ def _with_galaxy_products(
     return replace(result, header=header), clusters, lines
 
 
-def _with_literature(model: Model, result: InferenceResult, table: Path) -> InferenceResult:
+def _literature(model: Model, path: Path) -> TableFile:
+    """The table that results are compared with, in the units of the model's parameters."""
+    units = {one.name: one.unit for one in model.system.parameters}
+    table = read_literature(path, model.system.name, units)
+    id_column(table)
+    return table
+
+
+def _with_literature(model: Model, result: InferenceResult, table: TableFile) -> InferenceResult:
     """The result of galaxy clusters with the literature values that the report draws."""
     from melotte.report.cluster_galaxies import SYSTEMS
     from melotte.report.galaxy_page import LITERATURE, listed_literature

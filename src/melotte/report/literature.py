@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from melotte.api import plain_name
-from melotte.io.literature_tables import ID_COLUMNS
+from melotte.io.literature_tables import (
+    ERRORS,
+    ID_COLUMNS,
+    LOWER_BOUND,
+    LOWER_ERRORS,
+    UPPER_BOUND,
+    UPPER_ERRORS,
+    VALUES,
+    column_of,
+)
 from melotte.io.table_files import TableFile
-from melotte.io.tables import read_table
 
 SOURCES = ("reference", "ref", "source", "method", "bibcode")
-ERRORS = ("{}_error", "{}_err", "e_{}", "{}_e", "{}_std", "sigma_{}")
-LOWER_ERRORS = ("{}_error_lower", "{}_lower_error", "{}_err_lo", "e_{}_lower", "{}_minus")
-UPPER_ERRORS = ("{}_error_upper", "{}_upper_error", "{}_err_hi", "e_{}_upper", "{}_plus")
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,13 @@ class LiteratureValue:
     reference: str
 
 
-def literature_values(source: Path | TableFile, parameter: str) -> dict[str, list[LiteratureValue]]:
+def literature_values(table: TableFile, parameter: str) -> dict[str, list[LiteratureValue]]:
     """Values of a parameter by object.
 
     Parameters
     ----------
-    source : Path or TableFile
-        A table as :func:`melotte.api.compare` takes it: ``id`` (or ``Cluster``, ``Name``,
+    table : TableFile
+        Of :func:`~melotte.io.literature_tables.read_literature`: ``id`` (or ``Cluster``, ``Name``,
         ``key``) and a column named like the parameter. Errors are read from ``NAME_error`` or
         ``e_NAME`` and the like, or from ``NAME_error_lower`` and ``NAME_error_upper``; or from
         ``NAME_16`` and ``NAME_84``. An object may have several rows, told apart by a column
@@ -56,14 +60,11 @@ def literature_values(source: Path | TableFile, parameter: str) -> dict[str, lis
         By :func:`melotte.api.plain_name`; empty where the table lacks the columns. Rows without
         a finite value are left out.
     """
-    table = source if isinstance(source, TableFile) else read_table(source)
-    lower = {name.lower(): name for name in table.columns}
 
     def first(names: tuple[str, ...]) -> str | None:
-        spelled = (name.format(parameter).lower() for name in names)
-        return next((lower[name] for name in spelled if name in lower), None)
+        return column_of(table, names, parameter)
 
-    key, value = first(ID_COLUMNS), first(("{}", "{}_50"))
+    key, value = first(ID_COLUMNS), first(VALUES)
     if key is None or value is None:
         return {}
     values = table.numbers(value)
@@ -71,7 +72,7 @@ def literature_values(source: Path | TableFile, parameter: str) -> dict[str, lis
     unknown = np.full(table.n_rows, np.nan)
     down = unknown if below is None else np.abs(table.numbers(below))
     up = unknown if above is None else np.abs(table.numbers(above))
-    low, high = first(("{}_16",)), first(("{}_84",))
+    low, high = first(LOWER_BOUND), first(UPPER_BOUND)
     if below is None and above is None and low is not None and high is not None:
         down, up = values - table.numbers(low), table.numbers(high) - values
     whose = first(SOURCES)

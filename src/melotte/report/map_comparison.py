@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from melotte.api import plain_name
 from melotte.flags import Flag
-from melotte.io.literature_tables import read_literature
+from melotte.io.table_files import TableFile
 from melotte.report.field_luminosities import literature_figure
 from melotte.report.literature import literature_values
 from melotte.systems.globular_clusters.derived_maps import luminosity
@@ -29,7 +29,7 @@ WARNED = int(Flag.OUT_OF_DOMAIN | Flag.OUT_OF_RANGE | Flag.FAILED)
 
 
 def write_map_comparison(
-    model: Model, result: InferenceResult, literature: Path, folder: Path
+    model: Model, result: InferenceResult, literature: TableFile, folder: Path
 ) -> Path | None:
     """Write ``literature.png``: M/L, age and distance beside the literature, by light.
 
@@ -41,8 +41,9 @@ def write_map_comparison(
     ----------
     model : Model
     result : InferenceResult
-    literature : Path
-        Table of ``id`` and any of ``mass_to_light_v``, ``age`` (Gyr) or ``log_age``, ``distance``.
+    literature : TableFile
+        Of :func:`~melotte.io.literature_tables.read_literature`: ``id`` and any of
+        ``mass_to_light_v``, ``age`` (Gyr) or ``log_age``, ``distance`` (kpc).
     folder : Path
 
     Returns
@@ -52,7 +53,7 @@ def write_map_comparison(
     """
     if not isinstance(model.system, ClusterMapSystem):
         return None
-    known = literature_columns(literature, result.ids, model.system.name)
+    known = literature_columns(literature, result.ids)
     if not any(np.isfinite(values).any() for values in known.values()):
         return None
     estimates = measured_columns(result)
@@ -67,12 +68,11 @@ def write_map_comparison(
     return path
 
 
-def literature_columns(literature: Path, ids: tuple[str, ...], system: str) -> dict[str, Array]:
+def literature_columns(literature: TableFile, ids: tuple[str, ...]) -> dict[str, Array]:
     """``mass_to_light_v``, ``age`` (Gyr) and ``distance`` of clusters, NaN where not listed."""
-    table = read_literature(literature, system)
     found = {}
     for name in ("mass_to_light_v", "age", "distance"):
-        values = literature_values(table, name)
+        values = literature_values(literature, name)
         rows = [values.get(plain_name(one)) for one in ids]
         found[name] = np.array([np.nan if row is None else row[0].value for row in rows])
     return found

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from melotte.engine.model_files import Model
     from melotte.engine.results import InferenceResult
+    from melotte.io.table_files import TableFile
     from melotte.report.cluster_galaxies import ClusterGalaxies
     from melotte.systems.base import Observation
 
@@ -38,7 +39,7 @@ class Drawing:
         With samples.
     observations : sequence of Observation
         That were measured, in the order of the rows.
-    literature : Path, optional
+    literature : TableFile, optional
         Table of literature values, drawn beside the posterior of a galaxy cluster.
     galaxies : sequence of ClusterGalaxies, optional
         Galaxy clusters with memberships, where these are known already.
@@ -47,7 +48,7 @@ class Drawing:
     model: Model
     result: InferenceResult
     observations: Sequence[Observation]
-    literature: Path | None = None
+    literature: TableFile | None = None
     galaxies: Sequence[ClusterGalaxies] | None = None
 
 

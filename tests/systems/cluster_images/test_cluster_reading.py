@@ -80,7 +80,7 @@ def test_what_was_not_trained_on_is_flagged(small_m83, cutouts, options, named):
     found = entries(small_m83, cutouts, **({"metallicity": 0.0} | options))
     observation = next(one for one in found if isinstance(one, Observation))
     assert bool((observation.flags & int(Flag.OUT_OF_RANGE)).all())
-    assert observation.header["outside_training"] == named
+    assert observation.header["outside_training"] == dict.fromkeys(observation.ids, named)
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def observation_of(
     outside = outside_of_training(values, exposure, widths, data)
     if outside:
         flags |= int(Flag.OUT_OF_RANGE)
-        header["outside_training"] = ", ".join(outside)
+        header["outside_training"] = dict.fromkeys(stack.ids, ", ".join(outside))
     fields_ = {name: torch.full((n,), value) for name, value in values.items()}
     per_band = {"exposure": exposure, "fwhm": torch.tensor(widths).expand(len(bands))}
     fields_ |= {name: value.float().expand(n, -1).clone() for name, value in per_band.items()}
