@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.special import ndtri
 
-from melotte.engine.domain import DomainReference, normal_scores
+from melotte.engine.domain import DomainReference
+from melotte.engine.domain_statistics import normal_scores
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.flags import Flag
 
