@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from melotte.errors import MelotteFileError, MelotteValueError
-from melotte.io.galaxy_columns import converted
 from melotte.io.table_files import TableFile, listed
 from melotte.io.tables import read_table, table_path
 
@@ -303,7 +302,7 @@ def _long(table: TableFile, ids: NDArray[np.object_], lower: Mapping[str, str]) 
 def _in_unit(table: TableFile, name: str, quantity: str) -> NDArray[np.float64]:
     """A column in the unit of its quantity; logarithms have none to convert."""
     if quantity in _UNITS:
-        return converted(table, name, _UNITS[quantity])
+        return table.numbers_in(name, _UNITS[quantity])
     stated = table.units.get(name, "").strip()
     if quantity == "log_age" and stated in _TIMES:
         raise MelotteValueError(

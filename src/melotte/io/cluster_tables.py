@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from melotte.errors import MelotteValueError
 from melotte.io.causticmass_files import read_galaxy_table
-from melotte.io.galaxy_columns import CLUSTER_QUANTITIES, converted, recognise_galaxies
+from melotte.io.galaxy_columns import CLUSTER_QUANTITIES, recognise_galaxies
 from melotte.io.galaxy_rows import RedshiftKind, redshifts
 from melotte.io.tables import table_path
 
@@ -90,7 +90,7 @@ def read_cluster_positions(
     values = np.full((len(ids), 3), np.nan)
     for position, quantity in enumerate(("ra", "dec")):
         if quantity in found:
-            values[:, position] = converted(table, found[quantity], "deg")
+            values[:, position] = table.numbers_in(found[quantity], "deg")
     if "redshift" in found:
         values[:, 2] = redshifts(table, found["redshift"], kind)
     return ClusterPositions(tuple(ids), values)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from melotte.errors import MelotteValueError, did_you_mean
 from melotte.io.column_options import quantities
 from melotte.io.gaia_columns import matching_name, normalised
-from melotte.io.table_files import TableFile, listed
+from melotte.io.table_files import listed
 
 ARCHIVE_NAMES: dict[str, tuple[str, ...]] = {
     "cluster": (
@@ -160,27 +157,3 @@ def recognise_galaxies(
             )
         found[quantity] = spelled[present[0]][0]
     return FoundColumns(where, tuple(names), found)
-
-
-def converted(table: TableFile, name: str, unit: str) -> NDArray[np.float64]:
-    """A column in a unit, shape (n_rows,); one without a unit is taken to be in it already.
-
-    Raises
-    ------
-    MelotteValueError
-        When the stated unit does not convert, or the column holds text.
-    """
-    values = table.numbers(name)
-    stated = table.units.get(name, "").strip().strip("[]()")
-    if not stated or stated in (unit, "-", "---"):
-        return values
-    from astropy import units
-
-    try:
-        scale = float(np.asarray(units.Unit(stated).to(units.Unit(unit))))
-    except (ValueError, TypeError, units.UnitsError) as error:
-        raise MelotteValueError(
-            f"{table.path}: column {name!r} is in {stated!r}; a unit that converts to {unit} is "
-            "needed"
-        ) from error
-    return values * scale

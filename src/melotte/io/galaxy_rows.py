@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from melotte.errors import MelotteValueError
 from melotte.io.gaia_columns import normalised
-from melotte.io.galaxy_columns import UNITS, FoundColumns, converted
+from melotte.io.galaxy_columns import UNITS, FoundColumns
 from melotte.io.projected_distances import SPEED_OF_LIGHT
 from melotte.io.table_files import TableFile
 
@@ -144,7 +144,7 @@ def galaxy_values(
     values: dict[str, NDArray[Any]] = {}
     for quantity in ("ra", "dec", "magnitude"):
         given = found.get(quantity)
-        values[quantity] = nothing if given is None else converted(table, given, UNITS[quantity])
+        values[quantity] = nothing if given is None else table.numbers_in(given, UNITS[quantity])
     for quantity in ("redshift", "cluster_redshift"):
         given = found.get(quantity)
         values[quantity] = nothing if given is None else redshifts(table, given, kind)
@@ -153,7 +153,7 @@ def galaxy_values(
     given = found.get("projected_radius")
     values["radius"] = nothing if given is None else radii(table, given, radius_unit, h)
     given = found.get("line_of_sight_velocity")
-    values["velocity"] = nothing if given is None else converted(table, given, "km/s")
+    values["velocity"] = nothing if given is None else table.numbers_in(given, "km/s")
     given = found.get("weight")
     values["weight"] = np.ones(table.n_rows) if given is None else table.numbers(given)
     values["membership"] = nothing

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from melotte.errors import MelotteValueError, did_you_mean
 from melotte.io.column_options import quantities
 from melotte.io.gaia_columns import matching_name, normalised
-from melotte.io.galaxy_columns import converted
 from melotte.io.table_files import TableFile, listed, one_line, shortened
 from melotte.io.tables import read_table, table_path
 
@@ -118,7 +117,7 @@ def read_positions(
             origin = 1 if normalised(found[name]) in FROM_ONE else pixel_origin
             values[name] = table.numbers(found[name]) - origin
     if "radius" in found:
-        values["radius"] = converted(table, found["radius"], "arcsec")
+        values["radius"] = table.numbers_in(found["radius"], "arcsec")
     ids = tuple(str(row + 1) for row in range(table.n_rows))
     if "id" in found:
         named = table.text(found["id"])
@@ -164,7 +163,7 @@ def _angle(table: TableFile, name: str, hours: bool) -> Array:
     """A column of angles in deg; sexagesimal text is hours for right ascension."""
     column: Any = table.columns[name]
     if column.dtype.kind != "O" or not any(_sexagesimal(value) for value in column):
-        return converted(table, name, "deg")
+        return table.numbers_in(name, "deg")
     from astropy import units
     from astropy.coordinates import Angle
 

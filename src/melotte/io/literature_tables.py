@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from melotte.errors import MelotteFileError
-from melotte.io.galaxy_columns import converted
 from melotte.io.table_files import TableFile
 from melotte.io.tables import read_table
 
@@ -109,7 +108,7 @@ def _in_unit(table: TableFile, parameter: str, unit: str) -> TableFile:
     own = [name for name in found if name is not None]
     stated = {name: table.units.get(name) or table.units.get(value, "") for name in own}
     told = replace(table, units={**table.units, **stated})
-    columns = {name: converted(told, name, unit) for name in own}
+    columns = {name: told.numbers_in(name, unit) for name in own}
     units = dict.fromkeys(own, unit)
     return replace(table, columns={**table.columns, **columns}, units={**table.units, **units})
 
@@ -122,7 +121,7 @@ def _with_both_ages(table: TableFile, linear: str, logarithmic: str) -> TableFil
         return table
     age = log_age = np.full(table.n_rows, np.nan)
     if linear in own:
-        age = converted(table, own[linear], "Gyr")
+        age = table.numbers_in(own[linear], "Gyr")
         age = np.where(age > 0, age, np.nan)
     if logarithmic in own:
         log_age = table.numbers(own[logarithmic])

@@ -14,7 +14,6 @@ from melotte.errors import MelotteValueError, did_you_mean
 from melotte.io.column_options import quantities
 from melotte.io.density_centres import centred
 from melotte.io.gaia_columns import matching_name, normalised
-from melotte.io.galaxy_columns import converted
 from melotte.io.simulation_files import SimulationOptions, main_sequence_kind
 from melotte.io.star_snapshots import StarSnapshot
 from melotte.io.table_files import TableFile, listed
@@ -142,7 +141,7 @@ def _found(names: list[str], column: Mapping[str, str], where: str) -> dict[str,
 
 def _converted(table: TableFile, found: Mapping[str, str]) -> dict[str, NDArray[np.float64]]:
     return {
-        quantity: converted(table, name, UNITS[quantity])
+        quantity: table.numbers_in(name, UNITS[quantity])
         for quantity, name in found.items()
         if quantity in UNITS
     }

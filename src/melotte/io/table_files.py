@@ -95,6 +95,29 @@ class TableFile:
                 ) from None
         return numbers
 
+    def numbers_in(self, name: str, unit: str) -> NDArray[np.float64]:
+        """A column in a unit, shape (n_rows,); one without a unit is taken to be in it already.
+
+        Raises
+        ------
+        MelotteValueError
+            As :meth:`numbers`, and when the stated unit does not convert.
+        """
+        values = self.numbers(name)
+        stated = self.units.get(name, "").strip().strip("[]()")
+        if not stated or stated in (unit, "-", "---"):
+            return values
+        from astropy import units
+
+        try:
+            scale = float(np.asarray(units.Unit(stated).to(units.Unit(unit))))
+        except (ValueError, TypeError, units.UnitsError) as error:
+            raise MelotteValueError(
+                f"{self.path}: column {name!r} is in {stated!r}; a unit that converts to {unit} is "
+                "needed"
+            ) from error
+        return values * scale
+
     def integers(self, name: str) -> NDArray[np.int64]:
         """A column of whole numbers as int64, shape (n_rows,); missing values are -1.
 
