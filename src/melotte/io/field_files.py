@@ -218,7 +218,7 @@ def read_mosaic(paths: Sequence[str | Path]) -> Mosaic:
         if images and image.shape != images[0].shape:
             raise MelotteValueError(
                 f"{path} has {image.shape} pixels, {paths[0]} {images[0].shape}; bring all bands "
-                "to one grid first"
+                "to one grid first (melotte.io.reprojection.reproject_mosaics)"
             )
         images.append(image)
         masks.append(mask)
@@ -227,7 +227,7 @@ def read_mosaic(paths: Sequence[str | Path]) -> Mosaic:
     if scales and max(scales) > 1.001 * min(scales):
         raise MelotteValueError(
             f"pixel scales differ between the bands ({min(scales):g} to {max(scales):g} arcsec); "
-            "bring all bands to one grid first"
+            "bring all bands to one grid first (melotte.io.reprojection.reproject_mosaics)"
         )
     wcs = _common_wcs(paths, coordinates, images[0].shape)
     return Mosaic(np.stack(images), np.any(masks, axis=0), tuple(headers), wcs)
@@ -245,7 +245,8 @@ def _common_wcs(
             here, there = (to_sky(wcs, corners) for wcs in (one, first))
             raise MelotteValueError(
                 f"{path} lies up to {here.separation(there).arcsec.max():.3g} arcsec off "
-                f"{first_path} by their coordinates; bring all bands to one grid first"
+                f"{first_path} by their coordinates; bring all bands to one grid first "
+                "(melotte.io.reprojection.reproject_mosaics)"
             )
     return known[0][0] if known else None
 

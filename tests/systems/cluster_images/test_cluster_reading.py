@@ -219,7 +219,7 @@ def test_backgrounds_come_from_the_users_mosaics(mosaic, tmp_path):
     Table({"x": [150.0], "y": [20.0], "radius": [0.5]}).write(table)
     overrides = [
         "data.setups=1",
-        "data.size=32",
+        "data.size=16",
         "data.fields.size=64",
         f"data.fields.mosaics={[str(path) for path in mosaic]}",
         f"data.fields.masks=['{table}']",
@@ -243,7 +243,7 @@ def test_backgrounds_come_from_the_users_mosaics(mosaic, tmp_path):
         )
     # Zero points of headers are rounded: counts agree to 1e-4.
     whole = (1000 * 0.99996 * whole).round()
-    for fields, (first, last) in zip(pools, ((0, 280), (372, 400)), strict=True):
+    for fields, (first, last) in zip(pools, ((0, 280), (356, 400)), strict=True):
         cut = fields.cut(torch.zeros(6, dtype=torch.int64), 16, keyed_generator(2, 1))
         assert cut.shape == (6, 3, 16, 16)
         strip = set(whole[first:last].flatten().tolist())
@@ -251,14 +251,34 @@ def test_backgrounds_come_from_the_users_mosaics(mosaic, tmp_path):
         assert sum(value in strip for value in found) > 0.99 * len(found)
 
 
-def test_mosaics_of_another_scale_are_refused(mosaic):
+def one_camera(mosaic, **changed):
+    """The preset m83 with backgrounds of the mosaic, seen through one camera."""
+    camera = {
+        "pixel_scale": 0.04,
+        "blur": 1.0,
+        "distance_modulus": 28.2661,
+        "exposure_factor": 1.0,
+        "metallicity": 0.2,
+    }
     overrides = [
         "data.setups=1",
         f"data.fields.mosaics={[str(path) for path in mosaic]}",
-        "data.camera.pixel_scale=0.05",
-        "data.camera.blur=1.0",
-        "data.camera.metallicity=0.2",
+        *(f"data.camera.{name}={value}" for name, value in (camera | changed).items()),
     ]
-    system = build_system(load_preset("m83", overrides))
+    return build_system(load_preset("m83", overrides)).simulator()
+
+
+def test_mosaics_of_another_scale_are_refused(mosaic):
     with pytest.raises(MelotteValueError, match="reproject them"):
-        system.simulator().fields  # noqa: B018
+        one_camera(mosaic, pixel_scale=0.05).fields  # noqa: B018
+
+
+def test_mosaics_of_no_one_camera_are_refused(mosaic):
+    """A camera drawn at random would make clusters that the mosaics' do not look like."""
+    with pytest.raises(MelotteValueError, match=r"of blur, metallicity must be .*camera.blur=0.8"):
+        one_camera(mosaic, blur="[0.8,1.4]", metallicity="[0,0.3]").fields  # noqa: B018
+
+
+def test_mosaics_too_small_for_three_parts_are_refused(mosaic):
+    with pytest.raises(MelotteValueError, match=r"strips of 70, 15, 15 %.*give larger mosaics"):
+        one_camera(mosaic).fields  # noqa: B018

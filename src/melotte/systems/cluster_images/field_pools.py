@@ -55,6 +55,10 @@ class AreaFields:
         return self.pool.cut(n, size, generator, tile)
 
 
+_OF_MOSAICS = ("pixel_scale", "blur", "exposure_factor", "distance_modulus", "metallicity")
+"""Ranges of which a camera with mosaics of its own has one value; clusters are made with it."""
+
+
 def fields_of(
     data: DataSettings, set_ups: SetUps, area: str, device: torch.device | str
 ) -> AreaFields:
@@ -92,4 +96,24 @@ def _mosaic_pool(data: DataSettings, number: int) -> BackgroundPool:
 
     if data.setups != 1:
         raise MelotteValueError("data.setups: mosaics have one set-up, so this must be 1")
-    return mosaic_background(data).split(_SHARES, gap=data.size)[number]
+    wide = [name for name in _OF_MOSAICS if len(set(getattr(data.camera, name))) > 1]
+    if wide:
+        raise MelotteValueError(
+            "data.camera: mosaics have one set-up, so each of "
+            f"{', '.join(wide)} must be one number, that of the mosaics, such as "
+            f"data.camera.{wide[0]}={getattr(data.camera, wide[0])[0]:g}"
+        )
+    whole = mosaic_background(data)
+    shares = ", ".join(f"{100 * one:.0f}" for one in _SHARES)
+    small = (
+        f"data.fields.mosaics: strips of {shares} % of their longer side are for training, "
+        f"validation and tests, {data.size} px apart, and one of them has no unmasked place for an "
+        f"image of {data.size} px: give larger mosaics, or mask less"
+    )
+    try:
+        pool = whole.split(_SHARES, gap=data.size)[number]
+    except MelotteValueError as error:
+        raise MelotteValueError(small) from error
+    if not pool.free_share(data.size):
+        raise MelotteValueError(small)
+    return pool
