@@ -244,8 +244,9 @@ def test_simulate_in_shards_then_check(tmp_path):
 
 def test_train_writes_a_model_that_loads(tmp_path):
     path = tmp_path / "tiny.safetensors"
-    code = run("train", "open-cluster", *TINY, "-o", path, "--device", "cpu")
-    assert code == 0
+    figures = ("--figures", tmp_path / "figures")
+    assert run("train", "open-cluster", *TINY, "-o", path, "--device", "cpu", *figures) == 0
+    assert (tmp_path / "figures" / "learning.png").exists()
     model = melotte.load(path, device="cpu")
     assert model.metrics["n"] >= 100
     assert model.reference
