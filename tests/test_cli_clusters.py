@@ -1,5 +1,6 @@
 """melotte simulate clusters, as people call it."""
 
+import json
 import threading
 import time
 from itertools import count
@@ -15,7 +16,8 @@ pytest.importorskip("numba")
 from melotte.api.cluster_runs import evolve_one, simulate_clusters
 from melotte.cli import main
 from melotte.errors import MelotteValueError
-from melotte.sky.cluster_libraries import ClusterLibrary
+from melotte.io.star_snapshots import StarSnapshot
+from melotte.sky.cluster_libraries import ClusterLibrary, RunWriter
 from melotte.sky.monte_carlo import snapshots
 from melotte.sky.monte_carlo.families import family_of
 
@@ -46,6 +48,47 @@ def test_a_library_is_written(tmp_path, capsys):
         assert first.total_mass > 300
         assert first.total_light_v > 0
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_check_describes_a_library(tmp_path, capsys):
+    paths = [tmp_path / f"{name}.h5" for name in ("sound", "unfinished", "empty", "damaged")]
+    for path in paths:
+        with h5py.File(path, "w") as file:
+            file.attrs["melotte_cluster_library"] = 1
+            for family, run in (("test", "a"), ("training", "b"), ("training", "c")):
+                if path.stem != "empty":
+                    writer = RunWriter(file, run, family, {"metallicity": -1.5 + (run == "b")})
+                    for n, time in ((20, 500.0), (15, 12_000.0)):
+                        writer.add(stars(n, time))
+                    if path.stem != "unfinished":
+                        writer.close({})
+            if path.stem == "damaged":
+                file["runs/b/mass"][3] = np.nan
+    assert call("check", str(paths[0])) == 0
+    assert capsys.readouterr().out.strip() == (
+        f"{paths[0]}: library of clusters, 3 runs of 6 snapshots; families (runs): test (1), "
+        "training (2); ages 0.5 to 12 Gyr; [Fe/H] -1.5 to -0.5; 15 to 20 stars a snapshot, 105 "
+        "in all"
+    )
+    messages = ("run a is unfinished", "holds no snapshot", "star 4 of the snapshot has mass nan")
+    for path, message in zip(paths[1:], messages, strict=True):
+        assert call("check", str(path)) == 2
+        assert message in capsys.readouterr().err
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(paths[0].read_bytes()[:5000])
+    assert call("check", str(cut)) == 2
+    assert "cut.h5: damaged HDF5 file" in capsys.readouterr().err
+    assert call("check", str(paths[0]), "--system", "globular") == 2
+    assert "--system does not apply to libraries" in capsys.readouterr().err
+
+
+def stars(n, time):
+    """A snapshot of stars that are all alike."""
+    same = np.ones(n)
+    return StarSnapshot.of(
+        same, same, time=time, radius=same, radial_velocity=same, tangential_velocity=same,
+        magnitude_v=same, magnitude_b=same,
+    )  # fmt: skip
 
 
 def test_shards_are_the_whole_library(tmp_path):
@@ -254,3 +297,20 @@ def test_unfinished_runs_of_other_settings_are_kept(tmp_path):
     (folder / "library.json").write_text("{}")
     with pytest.raises(MelotteValueError, match="other settings"):
         simulate_clusters(SMALL, tmp_path / "library.h5", progress=False)
+
+
+def test_unfinished_runs_from_before_a_setting_go_on(tmp_path, monkeypatch):
+    def stop(*args, **named):
+        raise KilledError
+
+    path, asked = tmp_path / "library.h5", tmp_path / ".library.h5.parts" / "library.json"
+    monkeypatch.setattr("melotte.api.cluster_runs.evolve_one", stop)
+    with pytest.raises(KilledError):
+        simulate_clusters(SMALL, path, progress=False)
+    before = json.loads(asked.read_text())
+    assert before["family"].pop("lowest_mass") == 0.1
+    asked.write_text(json.dumps(before, sort_keys=True))
+    with pytest.raises(MelotteValueError, match="other settings"):
+        simulate_clusters([*SMALL, "lowest_mass=0.2"], path, progress=False)
+    with pytest.raises(KilledError):
+        simulate_clusters(SMALL, path, progress=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ def simulate(
         typer.Argument(
             help="Settings to change: section.key=value. After field: m31 or m83, and size=2048, "
             "radius=KPC, exposure_factor=1, sky_kept=1. After clusters: a family, and "
-            "n_stars=1e4,2e5 and the like."
+            "n_stars=1e4,2e5 and the like, or files with --from-snapshots."
         ),
     ] = None,
     n: Annotated[
@@ -46,12 +46,30 @@ def simulate(
         list[str] | None, typer.Option("--option", help="NAME=VALUE, such as masses=natural.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that evolve clusters.")] = 1,
+    from_snapshots: Annotated[
+        bool,
+        typer.Option(
+            "--from-snapshots",
+            help="After clusters: FILE or RUN=FILE of your own simulations; --option "
+            "family=training, metallicity, time, format and the like.",
+        ),
+    ] = False,
 ) -> None:
     """Write a fixed bank (HDF5) of mocks or of a simulation's clusters, or a galaxy's field.
 
     melotte simulate field m83 size=1024 -o DIR writes FITS mosaics with coordinates, one a band.
-    melotte simulate clusters training -n 20 --workers 4 -o library.h5 evolves globular clusters.
+    melotte simulate clusters training -n 20 --workers 4 -o library.h5 evolves globular clusters;
+    melotte simulate clusters --from-snapshots run1/* -o library.h5 takes simulations of your own.
     """
+    if from_snapshots:
+        unused = {
+            "-n": n is not None, "--seed": seed, "--task": task > 1, "--of": of > 1,
+            "--catalogue": catalogue, "--box-size": box_size, "--redshift": redshift,
+            "--workers": workers > 1,
+        }  # fmt: skip
+        library = _snapshot_library(preset, overrides or [], output, column, option, unused)
+        typer.echo(f"library: {library}")
+        return
     if preset == "clusters":
         from melotte.api.cluster_runs import simulate_clusters
 
@@ -82,3 +100,28 @@ def simulate(
         options=options_of(option) | {name: v for name, v in given.items() if v is not None},
     )
     typer.echo(f"bank: {path}")
+
+
+def _snapshot_library(
+    preset: str,
+    files: list[str],
+    output: Path | None,
+    column: list[str] | None,
+    option: list[str] | None,
+    unused: dict[str, Any],
+) -> Path:
+    from melotte.api import library_of_snapshots
+    from melotte.errors import MelotteValueError
+
+    if preset != "clusters":
+        raise MelotteValueError(
+            f"--from-snapshots makes a library: simulate clusters, not {preset}, --from-snapshots"
+        )
+    for name, given in unused.items():
+        if given:
+            raise MelotteValueError(f"{name} does not apply to --from-snapshots")
+    options = options_of(option)
+    family = str(options.pop("family", "training"))
+    return library_of_snapshots(
+        files, output, family=family, column=columns_of(column), options=options
+    )

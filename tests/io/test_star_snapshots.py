@@ -64,6 +64,43 @@ def test_projection_of_radii_keeps_them_and_is_isotropic(sphere: StarSnapshot) -
     np.testing.assert_allclose((across**2).mean(0), 16 / 3, atol=16 * error)
 
 
+def test_radii_undo_a_projection(sphere: StarSnapshot) -> None:
+    assert sphere.spherical() is sphere
+    back = sphere.projected(np.random.default_rng(4)).spherical()
+    assert back.position is None
+    assert back.velocity is None
+    for name in ("radius", "radial_velocity", "tangential_velocity"):
+        np.testing.assert_allclose(getattr(back, name), getattr(sphere, name), atol=1e-10)
+    # As does a turn of the whole cluster.
+    turned = sphere.projected(np.random.default_rng(4)).projected(np.random.default_rng(5))
+    np.testing.assert_allclose(turned.spherical().radial_velocity, 3.0, atol=1e-10)
+
+
+def test_radii_of_places_alone_and_of_a_star_at_the_centre() -> None:
+    still = StarSnapshot.of([1.0], [1], position=[[3.0, 0.0, 4.0]]).spherical()
+    assert still.radius == pytest.approx([5.0])
+    assert still.radial_velocity is None
+    centre = StarSnapshot.of(
+        [1.0], [1], position=np.zeros((1, 3)), velocity=[[0.0, -2.0, 0.0]]
+    ).spherical()
+    assert centre.radius == pytest.approx([0.0])
+    assert centre.radial_velocity == pytest.approx([2.0])
+    assert centre.tangential_velocity == pytest.approx([0.0])
+
+
+def test_orbits_of_binaries_are_no_motion_in_the_cluster() -> None:
+    mass = np.array([2.0, 0.5, 1.0, 0.0, 0.0])
+    motion = np.array([[100.0, 0, 0], [-400.0, 0, 0], [0, 5.0, 0], [6.0, 0, 0], [0, 0, 6.0]])
+    place = np.array([[10.1, 0, 0], [9.6, 0, 0], [0, 0, 2.0], [1.0, 0, 0], [3.0, 0, 0]])
+    motion[:2] += [1.0, 2.0, 0.0]
+    found = StarSnapshot.of(
+        mass, [1, 1, 1, 15, 15], position=place, velocity=motion, system=[0, 0, 1, 2, 2]
+    ).spherical()
+    np.testing.assert_allclose(found.radius, [10, 10, 2, 2, 2])
+    np.testing.assert_allclose(found.radial_velocity, [1, 1, 0, 3, 3], atol=1e-12)
+    np.testing.assert_allclose(found.tangential_velocity, [2, 2, 5, 3, 3])
+
+
 def test_rotation_is_rigid_proper_and_even_over_the_sphere() -> None:
     position = np.vstack([np.eye(3), [[1.0, 1.0, 0.0]]])
     box = StarSnapshot.of(np.ones(4), np.zeros(4), position=position, velocity=2 * position)

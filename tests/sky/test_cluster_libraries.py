@@ -130,11 +130,56 @@ def test_other_files_are_refused(tmp_path):
     ):
         with pytest.raises(MelotteFileError, match=message):
             ClusterLibrary(tmp_path / name)
-    with pytest.raises(MelotteValueError, match="spherically symmetric"):
-        write_positions(tmp_path / "new.h5")
 
 
-def write_positions(path):
-    with h5py.File(path, "w") as file:
+def test_positions_and_velocities_are_kept_as_radii_and_motions(tmp_path):
+    given = snapshot(300, 5.0)
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        writer = RunWriter(file, "a", "training", {"metallicity": -1.0})
+        writer.add(given)
+        writer.add(given.projected(np.random.default_rng(3)))
+        writer.close({})
+    with ClusterLibrary(tmp_path / "one.h5") as library:
+        first, second = library
+    # The two stars of a binary were at places of their own, and are now where their mass is.
+    alone = np.setdiff1d(np.arange(300), [3, 4])
+    for name in ("radius", "radial_velocity", "tangential_velocity"):
+        left, right = getattr(first, name)[alone], getattr(second, name)[alone]
+        np.testing.assert_allclose(left, right, rtol=1.1e-3)
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({"position": np.zeros((1, 3))}, "the snapshot: places or motions"),
+        ({"provenance": {"file": "a.csv"}}, "a.csv: places or motions"),
+        ({"radius": [7e4]}, "star 1 of the snapshot has radius 70000; .* up to 65,504"),
+        ({"magnitude_v": [np.nan]}, "has magnitude_v nan"),
+        ({"magnitude_b": [-np.inf]}, "has magnitude_b -inf"),
+    ],
+)
+def test_what_a_library_cannot_keep_is_refused_before_anything_is_written(tmp_path, known, message):
+    if "radius" in known or "magnitude_v" in known or "magnitude_b" in known:
+        moving = {"radial_velocity": [0.0], "tangential_velocity": [0.0]}
+        shining = {"radius": [1.0], "magnitude_v": [5.0], "magnitude_b": [5.0]}
+        known = {**moving, **shining, **known}
+    with h5py.File(tmp_path / "one.h5", "w") as file:
         writer = RunWriter(file, "a", "training", {})
-        writer.add(StarSnapshot.of([1.0], [1], position=np.zeros((1, 3))))
+        with pytest.raises(MelotteValueError, match=message):
+            writer.add(StarSnapshot.of([1.0], [1], **known))
+        assert set(file["runs/a"]) == {"time", "offsets"}
+
+
+@pytest.mark.parametrize("harm", ["radius", "mass", "offsets", "time", "model", "short"])
+def test_damaged_runs_are_refused(tmp_path, harm):
+    path = write(tmp_path / "one.h5", "a")
+    with h5py.File(path, "a") as file:
+        group = file["runs/a"]
+        if harm == "model":
+            group.attrs["model"] = "{"
+        elif harm == "short":
+            group["radius"].resize(7, axis=0)
+        else:
+            del group[harm]
+    with pytest.raises(MelotteFileError, match="run a is damaged"):
+        ClusterLibrary(path)

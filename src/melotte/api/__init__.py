@@ -9,6 +9,7 @@ from melotte.api.inference import infer, infer_observations
 from melotte.api.judgement import compare, evaluate
 from melotte.api.models import load, model_path, shipped_models, torch_device
 from melotte.api.simulation import simulate
+from melotte.api.snapshot_libraries import library_of_snapshots
 from melotte.api.sources import Paths
 from melotte.api.training import label_clusters, train
 from melotte.io.object_names import plain_name
@@ -20,6 +21,7 @@ __all__ = [
     "infer",
     "infer_observations",
     "label_clusters",
+    "library_of_snapshots",
     "load",
     "model_path",
     "plain_name",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,11 +212,25 @@ def _same_as_before(path: Path, asked: Mapping[str, Any]) -> None:
     from melotte.engine.atomic_files import write_atomically
 
     text = json.dumps(asked, sort_keys=True)
-    if path.exists() and path.read_text() != text:
+    if path.exists() and _with_defaults(path.read_text()) != _with_defaults(text):
         raise MelotteValueError(
             f"{path.parent}: holds unfinished runs of other settings; finish those, or remove it"
         )
     write_atomically(path, text.encode())
+
+
+def _with_defaults(text: str) -> Any:
+    """Settings of a library; what a family of an older version lacks was at its default."""
+    from melotte.sky.monte_carlo.families import ClusterFamily
+
+    try:
+        asked = json.loads(text)
+        known = {
+            one.name: one.default for one in fields(ClusterFamily) if one.default is not MISSING
+        }
+        return {**asked, "family": {**json.loads(json.dumps(known)), **asked["family"]}}
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _evolve_all(

@@ -32,8 +32,8 @@ class StarSnapshot:
 
     Places and motions come in one of two forms: `position` (and `velocity`), or, of spherically
     symmetric codes, `radius` (and `radial_velocity`, `tangential_velocity`); neither where a file
-    holds stars without places. :meth:`projected` gives the first from either. :meth:`of` makes a
-    snapshot of what is known and fills the rest.
+    holds stars without places. :meth:`projected` gives the first from either, :meth:`spherical`
+    the second. :meth:`of` makes a snapshot of what is known and fills the rest.
 
     Parameters
     ----------
@@ -298,6 +298,32 @@ class StarSnapshot:
             )
         return replace(self, position=position, velocity=velocity, **form)
 
+    def spherical(self) -> StarSnapshot:
+        """The same cluster by radii, and by velocities along and across them.
+
+        Radii are from the origin of the positions: readers put it at the density centre, at rest
+        with the mean of the inner half of the stars. The stars of one system take the place and
+        motion of their centre of mass: orbits of binaries are no motion in the cluster.
+
+        Returns
+        -------
+        StarSnapshot
+            With `radius`, and with `radial_velocity` and `tangential_velocity` where motions are
+            known (at the very centre all motion is radial); itself where it has no positions.
+        """
+        if self.position is None:
+            return self
+        place = self._of_systems(self.position)
+        radius = np.linalg.norm(place, axis=1)
+        form: dict[str, Any] = {"position": None, "velocity": None, "radius": radius}
+        if self.velocity is not None:
+            motion = self._of_systems(self.velocity)
+            at, arm = radius > 0, np.where(radius > 0, radius, 1.0)
+            along = (place * motion).sum(axis=1) / arm
+            form["radial_velocity"] = np.where(at, along, np.linalg.norm(motion, axis=1))
+            form["tangential_velocity"] = np.linalg.norm(np.cross(place, motion), axis=1) / arm
+        return replace(self, **form)
+
     def select(self, mask: NDArray[Any]) -> StarSnapshot:
         """The stars of a boolean mask or of indices; the centre stays where it is."""
         chosen: dict[str, Any] = {}
@@ -309,6 +335,14 @@ class StarSnapshot:
     @property
     def _source(self) -> str:
         return str(self.provenance.get("file", "the snapshot"))
+
+    def _of_systems(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean, by mass, of every star's system, shape (n, 3); even where a system has no mass."""
+        _, system = np.unique(self.system, return_inverse=True)
+        weight = np.where(np.bincount(system, self.mass)[system] > 0, self.mass, 1.0)
+        total = np.bincount(system, weight)
+        means = [np.bincount(system, weight * column) / total for column in values.T]
+        return np.stack(means, axis=1)[system]
 
     def _known_light(self) -> NDArray[np.float64]:
         light = self.light_v

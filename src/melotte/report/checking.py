@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ def check_file(
     clusters: Path | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> str:
-    """Validate a model, a bank, an input table or a file of images.
+    """Validate a model, a bank, a library of clusters, an input table or a file of images.
 
     Parameters
     ----------
     path : Path
         ``.safetensors`` is a model; FITS, HDF5 and npy files with images are cutouts, mosaics or
-        images of globular clusters; other HDF5 a bank, anything else a table: of members, or of
-        images where ``system`` says so.
+        images of globular clusters; other HDF5 a library of clusters or a bank, anything else a
+        table: of members, or of images where ``system`` says so.
     system, column, group_by, clusters
         Of tables; see :func:`melotte.report.table_checks.check_table`. For images and tables of
         them, ``system`` is the preset that is to read them.
@@ -49,8 +50,12 @@ def check_file(
     if path.suffix == ".safetensors":
         return _check_model(path)
     from melotte.report.image_checks import check_images, holds_images, table_reader
+    from melotte.sky.cluster_libraries import is_library
 
     of_members = {"--column": column, "--group-by": group_by, "--clusters": clusters}
+    if start == b"\x89HDF\r\n\x1a\n" and is_library(path):
+        _refuse("libraries of clusters", {**of_members, "--system": system, "--option": options})
+        return _check_library(path)
     if holds_images(path):
         _refuse("images", of_members)
         return check_images(path, system=system, options=options)
@@ -93,3 +98,26 @@ def _check_bank(path: Path) -> str:
         raise MelotteFileError(f"{path}: {problems[0]}{more}")
     reader = BankReader(path)
     return f"{path}: bank of {len(reader)} mocks, complete and consistent"
+
+
+def _check_library(path: Path) -> str:
+    from melotte.sky.cluster_libraries import ClusterLibrary
+
+    with ClusterLibrary(path) as library:
+        runs = library.runs
+        if not len(library):
+            raise MelotteFileError(f"{path}: a library of clusters, but it holds no snapshot")
+        try:
+            metallicities = [snapshot.metallicity for snapshot in library]
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            raise MelotteFileError(f"{path}: a damaged library of clusters: {error}") from error
+        families = Counter(run.family for run in runs)
+        ages = [1e-3 * time for run in runs for time in run.times]
+        counts = [count for run in runs for count in run.counts]
+        named = ", ".join(f"{name} ({many})" for name, many in sorted(families.items()))
+        return (
+            f"{path}: library of clusters, {len(runs)} runs of {len(library)} snapshots; families "
+            f"(runs): {named}; ages {min(ages):.3g} to {max(ages):.3g} Gyr; [Fe/H] "
+            f"{min(metallicities):.3g} to {max(metallicities):.3g}; {min(counts)} to "
+            f"{max(counts)} stars a snapshot, {sum(counts)} in all"
+        )

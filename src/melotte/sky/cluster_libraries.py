@@ -109,14 +109,26 @@ class RunWriter:
             self._group.create_dataset("offsets", data=start, maxshape=(None,))
 
     def add(self, snapshot: StarSnapshot) -> None:
-        """Append one snapshot, of radii and velocities along and across them."""
+        """Append one snapshot; of positions it keeps what ``snapshot.spherical()`` has.
+
+        Raises
+        ------
+        MelotteValueError
+            When places, motions or magnitudes are unknown, or too large for half precision.
+        """
+        snapshot = snapshot.spherical()
+        source = snapshot.provenance.get("file", "the snapshot")
         if snapshot.radius is None or snapshot.radial_velocity is None:
-            raise MelotteValueError("a library keeps snapshots of spherically symmetric codes")
+            raise MelotteValueError(
+                f"{source}: places or motions of its stars are unknown; a library needs positions "
+                "and velocities, or radii with radial and tangential velocities"
+            )
         order = np.lexsort((np.arange(len(snapshot)), snapshot.system))
         systems = snapshot.system[order]
         second = np.r_[False, systems[1:] == systems[:-1]]
-        for column in COLUMNS:
-            self._append(column, getattr(snapshot, column)[order].astype(np.float16))
+        kept = {name: _half_precision(snapshot, name, str(source))[order] for name in COLUMNS}
+        for column, values in kept.items():
+            self._append(column, values)
         self._append("kind", snapshot.kind[order] + SECOND_STAR * second.astype(np.int8))
         self._append("time", np.array([snapshot.time]))
         self._append("offsets", self._group["offsets"][-1:] + len(snapshot))
@@ -251,16 +263,56 @@ class ClusterLibrary:
             if name in self._groups:
                 raise MelotteFileError(f"{path}: its run {name} is in another of the files too")
             self._groups[name] = group
-            self.runs.append(
-                LibraryRun(
-                    name,
-                    str(group.attrs["family"]),
-                    json.loads(group.attrs["model"]),
-                    tuple(group["time"][:].tolist()),
-                    tuple(np.diff(group["offsets"][:]).tolist()),
-                    json.loads(group.attrs["history"]),
-                )
-            )
+            try:
+                self.runs.append(_run_of(name, group))
+            except (KeyError, OSError, TypeError, ValueError) as error:
+                raise MelotteFileError(f"{path}: its run {name} is damaged ({error})") from error
+
+
+def _run_of(name: str, group: Any) -> LibraryRun:
+    """A finished run, without its stars; ValueError when columns are not as long as it says."""
+    offsets = group["offsets"][:]
+    lengths = {len(group[column]) for column in (*COLUMNS, "kind")} if len(offsets) > 1 else set()
+    if len(group["time"]) != len(offsets) - 1 or lengths - {int(offsets[-1])}:
+        raise ValueError("its columns are not as long as its snapshots say")
+    return LibraryRun(
+        name,
+        str(group.attrs["family"]),
+        json.loads(group.attrs["model"]),
+        tuple(group["time"][:].tolist()),
+        tuple(np.diff(offsets).tolist()),
+        json.loads(group.attrs["history"]),
+    )
+
+
+def _half_precision(snapshot: StarSnapshot, name: str, source: str) -> np.ndarray:
+    """A column as it is kept; magnitudes may be +inf, nothing else that is no number."""
+    values = getattr(snapshot, name)
+    with np.errstate(over="ignore"):
+        kept = values.astype(np.float16)
+    lost = ~np.isfinite(kept) & ~(name.startswith("magnitude") & np.isposinf(values))
+    if lost.any():
+        star = int(np.argmax(lost))
+        raise MelotteValueError(
+            f"{source}: star {star + 1} of the snapshot has {name} {values[star]:g}; a library "
+            f"keeps numbers up to {np.finfo(np.float16).max:,.0f}"
+        )
+    return kept
+
+
+def is_library(path: str | Path) -> bool:
+    """Whether an HDF5 file says that it is a library of clusters, with finished runs or not.
+
+    Raises
+    ------
+    MelotteFileError
+        When it cannot be opened.
+    """
+    try:
+        with h5py.File(path) as file:
+            return "melotte_cluster_library" in file.attrs
+    except OSError as error:
+        raise MelotteFileError(f"{path}: damaged HDF5 file ({error})") from error
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Families: the ranges that runs begin in, and what may be changed of them."""
 
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ pytest.importorskip("numba")
 from melotte.errors import MelotteValueError
 from melotte.sky.imf import Kroupa2001
 from melotte.sky.monte_carlo.equilibria import King, Plummer
+from melotte.sky.monte_carlo.evolution import ClusterEvolution
 from melotte.sky.monte_carlo.families import FAMILIES, family_of
 
 
@@ -80,6 +83,9 @@ def test_settings_change_a_family():
     ("test", {"snapshots": "inf"}, "snapshots=inf: must be a whole number"),
     ("test", {"snapshots": "2.7"}, "snapshots=2.7: must be a whole number"),
     ("test", {"highest_mass": "500"}, "150"),
+    ("test", {"lowest_mass": "0.07"}, r"lowest_mass=0.07: must be in \[0.08, 0.5\] Msun"),
+    ("test", {"lowest_mass": "0.6"}, r"must be in \[0.08, 0.5\] Msun"),
+    ("test", {"lowest_mass": "0.1,0.2"}, "one number"),
     ("test", {"sizes": "0.5,2000"}, r"sizes=2000: must be in \[0.05, 100\] pc"),
     ("test", {"sizes": "0.01"}, r"sizes=0.01: must be in"),
     ("test", {"central_potential": "0,8"}, r"=0,8: must rise within \[1, 12\], or be 0"),
@@ -98,10 +104,40 @@ def test_impossible_families_are_refused(name, changes, message):
     "setting", [one.name for one in fields(FAMILIES["test"]) if one.name not in ("name", "stream")]
 )
 def test_no_setting_takes_nan(setting):
-    several = setting not in ("until", "first_snapshot", "highest_mass", "snapshots", "filling")
+    single = ("until", "first_snapshot", "lowest_mass", "highest_mass", "snapshots", "filling")
+    several = setting not in single
     for text in ("nan", "nan,nan", "nan,5", "5,nan") if several else ("nan",):
         with pytest.raises(MelotteValueError, match="nan"):
             family_of("test", {setting: text})
+
+
+def test_the_lowest_mass_bounds_the_stars_and_the_mean_that_sizes_follow():
+    family = FAMILIES["training"]
+    assert family.lowest_mass == 0.1
+    heavy = family_of("training", {"lowest_mass": "0.5", "n_stars": "1e3", "galactic_radius": "5"})
+    light = family_of("training", {"lowest_mass": "0.08", "n_stars": "1e3", "galactic_radius": "5"})
+    models = [one.model(1, 0) for one in (heavy, light)]
+    assert [model.lowest_mass for model in models] == [0.5, 0.08]
+    least = [ClusterEvolution(model).initial_mass.min() for model in models]
+    assert 0.5 <= least[0] < 0.51
+    assert 0.08 <= least[1] < 0.085
+    # Heavier clusters have wider tidal radii, which end the range of sizes.
+    largest = [
+        max(one.model(number, 0).equilibrium.half_mass_radius for number in range(1, 200))
+        for one in (heavy, light)
+    ]
+    assert largest[0] > largest[1]
+
+
+def test_the_pages_table_has_every_setting_with_its_default():
+    page = (Path(__file__).parents[3] / "docs" / "physics" / "globulars.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", page, re.M))
+    settings = {one.name for one in fields(FAMILIES["test"])} - {"name", "stream"}
+    assert set(rows) == settings
+    for name in ("until", "lowest_mass", "highest_mass", "snapshots", "first_snapshot"):
+        default = rows[name].split("|")[-1]
+        shown = default.partition(";")[0].strip().replace(",", "")
+        assert shown == f"{getattr(FAMILIES['test'], name):g}", name
 
 
 def test_depths_of_king_models_or_none():

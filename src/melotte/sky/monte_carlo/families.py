@@ -21,7 +21,10 @@ YOUNGEST = 0.1
 """Myr; no isochrone is younger."""
 
 LOWEST_MASS = 0.1
-"""Of the mass function, Msun."""
+"""Of the mass function, Msun, where a family says nothing else."""
+
+LOWEST_MASSES = (0.08, 0.5)
+"""Lower limits of the mass function that are allowed, Msun; the remnant table ends at the least."""
 
 SIZES = (0.05, 100.0)
 """Half-mass radii that clusters may begin with, pc."""
@@ -52,8 +55,8 @@ class ClusterFamily:
     filling : float
         Largest half-mass radius in tidal radii, which ends the range of sizes where it is smaller;
         clusters that fill more dissolve young. The least size is drawn all the same.
-    highest_mass : float, Msun
-        Upper limit of the mass function; :data:`LOWEST_MASS` is the lower one.
+    lowest_mass, highest_mass : float, Msun
+        Limits of the mass function.
     black_holes : str
         As :class:`~melotte.sky.monte_carlo.evolution.ClusterModel` takes it.
     until : float, Myr
@@ -72,6 +75,7 @@ class ClusterFamily:
     sizes: tuple[float, ...] = ()
     central_potential: Range = (0.0, 0.0)
     filling: float = math.inf
+    lowest_mass: float = LOWEST_MASS
     highest_mass: float = 100.0
     black_holes: str = "fallback"
     until: float = 14_000.0
@@ -98,7 +102,7 @@ class ClusterFamily:
         if self.sizes:
             size = self.sizes[(number - 1) % len(self.sizes)]
         else:
-            mean_mass = Kroupa2001(LOWEST_MASS, self.highest_mass).mean_mass
+            mean_mass = Kroupa2001(self.lowest_mass, self.highest_mass).mean_mass
             limit = self.filling * orbit.tidal_radius(n_stars * mean_mass)
             low, high = self.half_mass_radius
             size = _log_uniform((low, min(high, max(limit, low))), uniform[1])
@@ -107,7 +111,7 @@ class ClusterFamily:
             n_stars=n_stars,
             equilibrium=Plummer(size) if depth == 0 else King(size, depth),
             metallicity=_uniform(self.metallicity, uniform[3]),
-            lowest_mass=LOWEST_MASS,
+            lowest_mass=self.lowest_mass,
             highest_mass=self.highest_mass,
             orbit=orbit,
             black_holes=self.black_holes,
@@ -155,7 +159,7 @@ FAMILIES: dict[str, ClusterFamily] = {
 }
 """By name: ours of three kinds of use, and those of Chardin & Bianchini 2021, Table 1."""
 
-_NUMBERS = ("until", "first_snapshot", "highest_mass", "snapshots", "filling")
+_NUMBERS = ("until", "first_snapshot", "lowest_mass", "highest_mass", "snapshots", "filling")
 
 
 def family_of(name: str, changes: Mapping[str, str] | None = None) -> ClusterFamily:
@@ -250,6 +254,11 @@ def _check(family: ClusterFamily) -> None:
     if not 1 <= family.snapshots <= MOST_SNAPSHOTS:
         raise MelotteValueError(
             f"snapshots={family.snapshots:g}: must be at least 1, at most {MOST_SNAPSHOTS}"
+        )
+    least, most = LOWEST_MASSES
+    if not least <= family.lowest_mass <= most:
+        raise MelotteValueError(
+            f"lowest_mass={family.lowest_mass:g}: must be in [{least:g}, {most:g}] Msun"
         )
     if not 1 <= family.highest_mass <= 150:
         raise MelotteValueError(f"highest_mass={family.highest_mass:g}: must be in [1, 150] Msun")
