@@ -10,8 +10,12 @@ from melotte.engine.atomic_files import write_atomically
 from melotte.errors import MelotteFileError
 from melotte.report.comparison import comparison_rows, comparison_table
 from melotte.report.figures import coverage_figure, rank_figure, recovery_figure
-from melotte.report.map_evaluation import CAPTIONS, map_figures
+from melotte.report.image_evaluation import CAPTIONS as IMAGE_CAPTIONS
+from melotte.report.image_evaluation import image_figures
+from melotte.report.map_evaluation import CAPTIONS as MAP_CAPTIONS
+from melotte.report.map_evaluation import map_figures
 from melotte.report.page import PageFigure, Section, write_page
+from melotte.systems.cluster_images.judging import ImageJudge
 from melotte.systems.globular_clusters.judging import MapJudge
 
 if TYPE_CHECKING:
@@ -69,6 +73,8 @@ def evaluation_figures(evaluation: Evaluation, model: Model) -> dict[str, Figure
     }
     if isinstance(evaluation.judged, MapJudge):
         found |= map_figures(evaluation.judged)
+    elif isinstance(evaluation.judged, ImageJudge):
+        found |= image_figures(evaluation.judged)
     return found
 
 
@@ -84,8 +90,9 @@ def write_evaluation(
     json_file : Path, optional
     figures : Path, optional
         Gets ``recovery.png``, ``coverage.png``, ``ranks.png`` and ``evaluation.html``, and those
-        of :data:`melotte.report.map_evaluation.CAPTIONS` for maps of mass; made where it does not
-        exist.
+        of :data:`melotte.report.map_evaluation.CAPTIONS` for maps of mass, or of
+        :data:`melotte.report.image_evaluation.CAPTIONS` for images of clusters; made where it does
+        not exist.
 
     Returns
     -------
@@ -116,12 +123,18 @@ def write_evaluation(
         "recovery": "True and inferred values of the mocks; residuals against either.",
         "coverage": "Coverage less credibility, with the 95 and 99.7 % ranges of chance.",
         "ranks": "Ranks of the truth among posterior samples, with the 99 % range of chance.",
-        **CAPTIONS,
+        **MAP_CAPTIONS,
+        **IMAGE_CAPTIONS,
     }
     sections = [
         Section("In numbers", verdict_lines(evaluation), comparison_rows(evaluation)),
         *(
-            Section(name.capitalize(), (), None, [PageFigure(figure, captions[name], name)])
+            Section(
+                name.replace("-", " ").capitalize(),
+                (),
+                None,
+                [PageFigure(figure, captions[name], name)],
+            )
             for name, figure in drawn.items()
         ),
     ]

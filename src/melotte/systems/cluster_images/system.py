@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from melotte.systems.cluster_images.scenes import ClusterScenes
 from melotte.systems.cluster_images.settings import DataSettings, ModelSettings
 from melotte.systems.cluster_images.simulator import ClusterImageSimulator
 from melotte.systems.cluster_images.summaries import SUMMARIES, image_summaries
+
+if TYPE_CHECKING:
+    from melotte.systems.cluster_images.judging import ImageJudge
 
 LOW_VISIBILITY = 1.0
 """Visibility below which a cluster hardly stands out (Paper II, Sect. 2.3)."""
@@ -61,6 +64,12 @@ class ImageSystem(PlacedSystem):
     def observe(self, latent: ClusterScenes, generator: torch.Generator, views: int = 1) -> Batch:
         """Record each scene ``views`` times; see :meth:`ClusterImageSimulator.observe`."""
         return self.simulator(generator.device).observe(latent, generator, views)
+
+    def judge(self) -> ImageJudge:
+        """What ``evaluate`` measures beside the parameters: errors by visibility, selection."""
+        from melotte.systems.cluster_images.judging import ImageJudge
+
+        return ImageJudge(self)
 
     def read(self, source: Any, options: Mapping[str, Any]) -> Iterator[Observation | RowError]:
         """Cutouts in users' files; see :mod:`melotte.systems.cluster_images.reading`."""
