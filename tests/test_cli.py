@@ -371,6 +371,22 @@ def two_members(members, tmp_path_factory):
     return folder / "members.ecsv", folder / "literature.csv", names
 
 
+@pytest.mark.usefixtures("model")
+def test_figures_are_drawn_of_named_clusters_alone(two_members, tmp_path, monkeypatch, capsys):
+    members, _, names = two_members
+    monkeypatch.setattr("melotte.report.object_figures.RESOLUTION", 20)
+    output, figures = tmp_path / "o.ecsv", tmp_path / "figures"
+    words = ("infer", "open-cluster", members, "-o", output, "--figures", figures)
+    assert run(*words, "--figures-of", "mok 0") == 2
+    assert "'mok 0': no such object in the inputs (did you mean" in capsys.readouterr().err
+    assert not output.exists()
+    assert run(*words, "--figures-of", names[1]) == 0
+    stem = names[1].replace(" ", "_")
+    drawn = {one.name for one in figures.iterdir()}
+    assert drawn == {f"{stem}_corner.png", f"{stem}_diagram.png"}
+    assert len(Table.read(output)) == 2
+
+
 def test_figures_samples_and_comparison_keep_sources_apart(
     model, two_members, tmp_path, monkeypatch, capsys
 ):

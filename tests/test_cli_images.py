@@ -15,6 +15,7 @@ from melotte.cli import main
 from melotte.engine.model_files import save_model
 from melotte.flags import Flag
 from melotte.systems.cluster_images import background_draws
+from melotte.systems.cluster_images.predictive import ImagePredictor
 
 sys.path.insert(0, str(Path(__file__).parent / "report"))
 from image_models import small_image_model, write_cutouts
@@ -120,6 +121,49 @@ def test_objects_are_cut_from_mosaics_and_measured(
     assert difference == pytest.approx(np.median(ours - [0.3, 0.4]), abs=0.001)
 
 
+def test_figures_are_drawn_of_named_images_alone(folder, model, tmp_path, capsys, monkeypatch):
+    predicted = []
+    predict = ImagePredictor.predict
+    monkeypatch.setattr(
+        ImagePredictor,
+        "predict",
+        lambda self, image, *given: predicted.append(image.ids) or predict(self, image, *given),
+    )
+    output, figures = tmp_path / "out.ecsv", tmp_path / "figures"
+    words = ("infer", model, folder / "stamps.fits", "-o", output, *COMMON)
+    words = (*words, "--figures", figures)
+    assert run(*words, "--figures-of", "stamps-4") == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "--figures-of 'stamps-4': no such object in the inputs" in said.err
+    assert "they hold stamps-1, stamps-2, stamps-3" in said.err
+    assert not list(tmp_path.iterdir())
+    assert run(*words, "--figures-of", "stamps-3", "--figures-of", "stamps-1") == 0
+    assert f"figures: 2 in {figures}" in capsys.readouterr().out
+    assert predicted == [("stamps-1",), ("stamps-3",)]
+    assert {one.name.split("_")[0] for one in figures.iterdir()} == {"stamps-1", "stamps-3"}
+    assert len(Table.read(output)) == 3
+
+
+def test_a_named_object_that_failed_has_no_figure(folder, mosaics, model, tmp_path, capsys):
+    figures = tmp_path / "figures"
+    code = run(
+        *("infer", model, "--mosaic", *mosaics, "--positions", folder / "places.ecsv"),
+        *("-o", tmp_path / "out.ecsv", *COMMON, "--figures", figures, "--figures-of", "off"),
+    )
+    assert code == 0
+    said = capsys.readouterr().out
+    assert f"figures: 0 in {figures}\n  no figure of off: it could not be measured" in said
+    assert not list(figures.iterdir())
+
+
+def test_one_extinction_is_taken_off_cutouts(folder, model, tmp_path):
+    output = tmp_path / "out.ecsv"
+    words = ("infer", model, folder / "stamps.fits", "-o", output, *COMMON)
+    assert run(*words, "--option", "deredden_v=0.4") == 0
+    assert np.asarray(Table.read(output)["deredden_extinction_v"]) == pytest.approx(0.4)
+
+
 def test_cutouts_are_measured_alone(folder, model, tmp_path):
     output = tmp_path / "out.ecsv"
     assert run("infer", model, folder / "stamps.fits", "-o", output, *COMMON, "--predictive") == 0
@@ -135,7 +179,9 @@ def test_cutouts_are_measured_alone(folder, model, tmp_path):
         (("--mosaic",), "--mosaic and --positions TABLE go together"),
         (("--positions", "places.ecsv"), "--mosaic and --positions TABLE go together"),
         (("--deredden", "av"), "--deredden COLUMN is of the table of positions"),
+        (("--option", "deredden_v=-0.4"), "deredden_v: found -0.4; needs one in [0, 20] mag"),
         (("--compare-extinction-offset", "0.1"), "goes with --compare"),
+        (("--figures-of", "stamps-1"), "--figures-of ID goes with --figures FOLDER"),
         (("--option", "positions=places.ecsv"), "give --mosaic and --positions in its place"),
         (("--option", "colour=red"), "'colour' is not an option"),
         (("--background-draws", "1"), "--background-draws 1: a scatter needs 2 or more"),

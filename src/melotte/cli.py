@@ -80,6 +80,9 @@ def train(
     column: Columns = None,
     release: Release = None,
     min_probability: MinProbability = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for the learning curve, learning.png.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Train a preset's network on mocks made on the fly, on a bank, or on labelled clusters."""
@@ -113,6 +116,11 @@ def train(
             examples=examples,
         )
     typer.echo(f"model: {output}")
+    if figures is not None:
+        from melotte.report.learning_curves import write_learning_curve
+
+        drawn = write_learning_curve(f"{output}.run", figures)
+        typer.echo("figures: none, no pass was done" if drawn is None else f"figures: {drawn}")
 
 
 @app.command()
@@ -191,6 +199,10 @@ def infer(
         float, typer.Option(metavar="A_V", help="Foreground to add to the literature's A_V, mag.")
     ] = 0.0,
     figures: Annotated[Path | None, typer.Option(help="Folder for figures of each object.")] = None,
+    figures_of: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="With --figures: of this object, as often as needed."),
+    ] = None,
     stars: Annotated[
         Path | None, typer.Option(help="Table of the stars: binaries, stragglers, masses.")
     ] = None,
@@ -228,6 +240,7 @@ def infer(
         compare=compare,
         compare_extinction_offset=compare_extinction_offset,
         figures=figures,
+        figures_of=tuple(figures_of or ()),
         stars=stars,
         galaxies=galaxies,
         predictive=predictive,
@@ -307,7 +320,7 @@ def adql(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="A bank, a model, a table or images.")],
+    file: Annotated[Path, typer.Argument(help="A bank, a model, a library, a table or images.")],
     system: Annotated[
         str | None,
         typer.Option(
@@ -320,7 +333,7 @@ def check(
     clusters: Clusters = None,
     option: ReaderOptions = None,
 ) -> None:
-    """Validate a bank, a model, an input table or images, and say what is wrong."""
+    """Validate a bank, a model, a library, an input table or images; say what is wrong."""
     from melotte.report.checking import check_file
 
     found = check_file(

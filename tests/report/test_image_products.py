@@ -1,30 +1,35 @@
-"""What infer adds for cluster images: scatter under other backgrounds, checks, comparisons."""
+"""What infer adds for cluster images: scatter under other backgrounds, checks, masses."""
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from astropy.table import Table
 from image_models import small_image_model
-from test_figures import everything_inside
 from torch import nn
 
 from melotte import api
+from melotte.engine.model_files import Model
+from melotte.engine.results import InferenceResult, ResultColumn
 from melotte.errors import MelotteValueError
+from melotte.flags import Flag
 from melotte.networks.point import PointPosterior
-from melotte.report.image_page import comparison_figure
+from melotte.report.cluster_image_populations import mass_function_figure
 from melotte.report.image_products import (
+    SHOWN_MASSES,
     measured_images,
     with_background_scatter,
-    with_offset,
     with_predictive,
+    write_mass_function,
 )
 from melotte.report.inference import InferenceRequest
+from melotte.report.style import new_figure
 from melotte.systems.base import RowError
+from melotte.systems.registry import build_system, load_preset
 
 MIDDLE = slice(20, 28)
 PER_COUNT = 0.1
@@ -145,34 +150,51 @@ def test_every_image_gets_a_predictive_check(model, observation):
         with_predictive(model, bare, [observation], seed=0)
 
 
-def joined():
-    return Table(
-        {
-            "id": ["a", "b"],
-            "log_age_50": [7.0, 8.0],
-            "log_age_literature": [7.5, 8.5],
-            "log_age_difference": [-0.5, -0.5],
-            "extinction_v_50": [1.0, 2.0],
-            "extinction_v_literature": [0.8, 1.8],
-            "extinction_v_difference": [0.2, 0.2],
-        }
+def planted_result(model, n, **columns):
+    """Clusters with masses from 10^4 on and ages of two kinds, without flags."""
+    rng = np.random.default_rng(3)
+    middle = np.full((n, 4), 0.3)
+    names = [one.name for one in model.parameters]
+    middle[:, names.index("log_mass")] = 4 + rng.exponential(1 / np.log(10), n)
+    middle[:, names.index("log_age")] = np.where(np.arange(n) % 2, 7.0, 8.0)
+    return InferenceResult(
+        tuple(f"c{i}" for i in range(n)),
+        model.parameters,
+        np.stack([middle - 0.1, middle, middle + 0.1], 1),
+        np.zeros(n, dtype=int),
+        columns={name: ResultColumn(np.asarray(one)) for name, one in columns.items()},
     )
 
 
-def test_a_foreground_is_added_to_the_literatures_extinction_alone():
-    moved = with_offset(joined(), "extinction_v", 0.3)
-    np.testing.assert_allclose(moved["extinction_v_literature"], [1.1, 2.1])
-    np.testing.assert_allclose(moved["extinction_v_difference"], -0.1)
-    np.testing.assert_allclose(moved["log_age_difference"], -0.5)
-    lacking = joined()
-    lacking.remove_column("extinction_v_literature")
-    with pytest.raises(MelotteValueError, match="no column extinction_v"):
-        with_offset(lacking, "extinction_v", 0.3)
+def test_a_mass_function_is_written_of_enough_sure_clusters(model, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "melotte.report.cluster_image_populations.mass_function_figure",
+        lambda mass, age, **given: drawn.append((mass, given)) or new_figure(1, 1)[0],
+    )
+    chance = np.full(30, 0.9)
+    chance[:4] = 0.2
+    result = planted_result(model, 30, class_probability=chance)
+    result.flags[4:8] = [Flag.OUT_OF_DOMAIN, Flag.FAILED, Flag.BAD_PIXELS, Flag.PRIOR_EDGE]
+    path = write_mass_function(model, result, tmp_path)
+    assert path == tmp_path / "mass_function.png"
+    assert path.is_file()
+    mass, given = drawn[0]
+    kept = [6, 7, *range(8, 30)]
+    np.testing.assert_array_equal(mass, result.quantiles[kept, 1, result.names.index("log_mass")])
+    assert given == {"complete_above": 4.0, "range_of_masses": (3.5, 6.0)}
+    few = planted_result(model, 23, class_probability=chance[:23])
+    assert write_mass_function(model, few, tmp_path) is None
+    open_cluster = Model(build_system(load_preset("open-cluster")), {}, {}, None)
+    assert write_mass_function(open_cluster, result, tmp_path) is None
 
 
-def test_the_comparison_says_bias_and_scatter():
-    units = {"extinction_v": "mag", "log_age": "", "log_mass": ""}
-    figure = comparison_figure(joined(), units)
-    assert everything_inside(figure)
-    titles = [panel.get_title(loc="left") for panel in figure.axes]
-    assert titles == ["2 objects: +0.20, scatter 0.00", "2 objects: -0.50, scatter 0.00"]
+def test_a_model_without_classes_has_a_mass_function(model, tmp_path):
+    path = write_mass_function(model, planted_result(model, 300), tmp_path)
+    assert path.stat().st_size > 5000
+
+
+@pytest.mark.parametrize(("complete", "shown"), SHOWN_MASSES.values())
+def test_a_bin_begins_where_power_laws_are_normalised(complete, shown):
+    n_bins = inspect.signature(mass_function_figure).parameters["n_bins"].default
+    assert np.abs(np.linspace(*shown, n_bins + 1) - complete).min() < 1e-9

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from astropy import units
 from astropy.table import Table
 
@@ -11,13 +12,17 @@ from melotte.engine.results import InferenceResult, ResultColumn
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.io.literature_tables import read_literature
 from melotte.report.field_luminosities import PUBLISHED_CLUSTERS
-from melotte.report.inference import comparison_lines
+from melotte.report.literature_comparison import comparison_lines
 from melotte.report.map_comparison import (
     field_light,
     literature_columns,
     measured_columns,
+    told_extinctions,
+    write_luminosities,
     write_map_comparison,
+    write_map_figures,
 )
+from melotte.systems.base import Observation
 from melotte.systems.registry import build_system, load_preset
 
 
@@ -54,6 +59,32 @@ def test_light_is_that_of_the_sun_at_ten_parsec():
         np.array([15.0]), np.array([10.0])
     )
     assert ratio[0] == pytest.approx(4.0)
+
+
+def test_dust_is_taken_off_the_light_of_each_row():
+    dust, far = np.array([0.0, 2.5]), np.array([[10.0, 20.0]] * 3)
+    found = field_light(np.array([15.0, 15.0]), far, dust)
+    assert found.shape == (3, 2)
+    np.testing.assert_allclose(found[:, 1] / found[:, 0], 40.0)
+
+
+@pytest.mark.parametrize("preset", ["globular", "globular-pidoc"])
+def test_light_against_distance_is_written_without_literature(tmp_path, preset):
+    model, result = measured(preset, [("field_magnitude_v", [14.0, np.nan])])
+    told = Observation({"extinction_v": torch.tensor([0.3, 0.7])}, result.ids)
+    np.testing.assert_allclose(told_extinctions(result, [told]), [0.3, 0.7], rtol=1e-6)
+    write_map_figures(model, result, [told], None, tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["luminosities.png"]
+    dark = measured(preset, [("field_magnitude_v", [np.nan, np.nan])])[1]
+    assert write_luminosities(model, dark, [], tmp_path) is None
+    failed = measured(preset)[1]
+    assert write_luminosities(model, failed, [], tmp_path) is None
+
+
+def test_other_systems_have_no_light_against_distance(tmp_path):
+    model = Model(build_system(load_preset("open-cluster")), {}, {}, None)
+    write_map_figures(model, measured("globular")[1], [], None, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_clusters_are_joined_by_name(literature):

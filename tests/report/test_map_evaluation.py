@@ -2,20 +2,26 @@
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
+from melotte.networks.map_posteriors import MapPosterior
 from melotte.report.field_luminosities import (
     PUBLISHED_CLUSTERS,
     literature_figure,
     luminosity_figure,
+    measured_light_figure,
     within_mocks,
 )
 from melotte.report.map_evaluation import CAPTIONS, map_figures
 from melotte.report.map_gallery import measured_figure
 from melotte.report.residual_panels import CountedPairs
+from melotte.systems.base import Observation
 from melotte.systems.globular_clusters.judging import MapExample, MapJudge
 from melotte.systems.globular_clusters.map_readings import MapReading, MapTruth, of_map
 from melotte.systems.globular_clusters.map_scores import MapScores
+from melotte.systems.globular_clusters.mass_profiles import mass_profiles
+from melotte.systems.globular_clusters.settings import DataSettings
 
 
 class Judge(MapJudge):
@@ -108,10 +114,28 @@ def test_five_published_clusters_are_within_light_like_pidoc_s():
     assert found.tolist() == [True] * 5 + [False] * 12
     young = within_mocks(known.luminosity, known.distance, light, np.full(6000, 3.0), far)
     assert not young.any()
-    figure = luminosity_figure(
-        light, np.full(6000, 12.0), far, {"age": [12.0], "luminosity": [900]}
-    )
+    figure = luminosity_figure(light, np.full(6000, 12.0), far)
     assert "within (5)" in legend_of(figure)[0]
+
+
+def test_measured_light_is_drawn_beside_what_is_served():
+    far = np.array([[18.0, np.nan], [20.0, np.nan], [22.0, np.nan]])
+    bare = measured_light_figure(3 * far**2, far, names=("NGC 1", "NGC 2"))
+    assert legend_of(bare) == ["17 real clusters, 40″ (17)", "here"]
+    assert [one.get_text() for one in bare.axes[0].texts] == ["NGC 1"]
+    assert len(bare.axes) == 1
+    served = {"log_luminosity_fov": (1.5, 4.0)}
+    band = measured_light_figure(3 * far**2, far, [False, True], served)
+    # Eight of the paper's clusters are fainter than 10,000 Lsun.
+    assert legend_of(band) == [
+        "17 real clusters, 40″ (8)",
+        "17 real clusters, 40″: not served (9)",
+        "here, flagged",
+        "the model serves",
+    ]
+    field = measured_light_figure(3 * far**2, far, served=served | {"distance": (15.0, 40.0)})
+    assert legend_of(field)[0] == "17 real clusters, 40″ (4)"
+    assert field.axes[0].get_xlim()[1] > 40
 
 
 def test_literature_is_drawn_for_what_is_known():
@@ -138,3 +162,29 @@ def test_a_measured_cluster_is_drawn_with_and_without_errors():
     known = profile[np.isfinite(profile)]
     assert (np.diff(known) < 0).all()
     assert whole.axes[0].get_title(loc="left") == "a cluster"
+
+
+def test_a_measured_cluster_s_ratio_is_drawn_below_its_mass():
+    rows, columns = np.mgrid[:40, :40] - 20.0
+    flux = torch.tensor(100 / (1 + (rows**2 + columns**2) / 25), dtype=torch.float32)
+    log_map = torch.log10(flux)[None, None] - 2
+    fields = {
+        "flux": flux[None, None],
+        "noise": torch.tensor([[1e-3]]),
+        "pixel_scale": torch.tensor([0.5]),
+    }
+    found = mass_profiles(
+        Observation(fields, ("a",)),
+        MapPosterior(log_map, torch.full_like(log_map, 0.1)),
+        {"distance": np.array([20.0])},
+        DataSettings(mass_smoothing=0),
+    )
+    scale = np.full((40, 40), 0.1)
+    given = (flux.numpy(), log_map[0, 0].numpy(), scale, 0.5, "a")
+    plain, figure = measured_figure(*given), measured_figure(*given, profiles=found)
+    above, below = figure.axes[-2:]
+    curve = plain.axes[3].lines[0].get_xydata()
+    np.testing.assert_allclose(above.lines[0].get_xydata(), curve, rtol=1e-5)
+    ratio = below.lines[0].get_ydata()
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+    assert below.get_ylim()[1] / below.get_ylim()[0] >= 10

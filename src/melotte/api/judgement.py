@@ -79,8 +79,11 @@ def compare(result: Any, literature: str | Path | TableFile) -> Table:
     Returns
     -------
     astropy Table
-        ``id``, ``values_as`` where the result has it and, for each parameter in both: ``NAME_50``,
-        ``NAME_literature`` and ``NAME_difference`` (ours minus theirs).
+        ``id``, and ``values_as``, ``class_probability`` and ``flags`` where the result has them;
+        for each parameter in both ``NAME_50``, ``NAME_16`` and ``NAME_84`` where the result has
+        them, ``NAME_literature`` and ``NAME_difference`` (ours minus theirs), in the result's
+        unit; and where the literature states errors, ``NAME_literature_lower`` and
+        ``NAME_literature_upper`` (errors downwards and upwards, NaN where unknown).
 
     Raises
     ------
@@ -92,7 +95,13 @@ def compare(result: Any, literature: str | Path | TableFile) -> Table:
     import numpy as np
     from astropy.table import Table
 
-    from melotte.io.literature_tables import VALUES, column_of, id_column, read_literature
+    from melotte.io.literature_tables import (
+        VALUES,
+        column_of,
+        errors_of,
+        id_column,
+        read_literature,
+    )
 
     units = {
         name[:-3]: str(result[name].unit or "") for name in result.colnames if name.endswith("_50")
@@ -115,11 +124,17 @@ def compare(result: Any, literature: str | Path | TableFile) -> Table:
     if not matched:
         raise MelotteFileError(f"{table.path}: no object in common with the results (column {key})")
     ours, other = (list(part) for part in zip(*matched, strict=True))
-    kept = [name for name in ("id", "values_as") if name in result.colnames]
+    about = ("id", "values_as", "class_probability", "flags")
+    kept = [name for name in about if name in result.colnames]
     joined = Table({name: result[name][ours] for name in kept})
     for name, column in shared.items():
         values = table.numbers(column)[other]
-        joined[f"{name}_50"] = result[f"{name}_50"][ours]
+        for ends in (f"{name}_16", f"{name}_50", f"{name}_84"):
+            if ends in result.colnames:
+                joined[ends] = result[ends][ours]
         joined[f"{name}_literature"] = values
         joined[f"{name}_difference"] = np.asarray(result[f"{name}_50"][ours]) - values
+        for end, errors in zip(("lower", "upper"), errors_of(table, name), strict=True):
+            if np.isfinite(errors[other]).any():
+                joined[f"{name}_literature_{end}"] = errors[other]
     return joined

@@ -1,7 +1,7 @@
 """Maps that a model infers, with their errors and coordinates, as multi-extension FITS files.
 
 Whatever a system calls an output of kind ``map`` is served: its values, their scale where the
-network gives one, and the maps that the system derives from them.
+network gives one, and the maps and tables that the system derives from them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from melotte.engine.atomic_files import write_atomically
 from melotte.engine.json_values import plain_json
 from melotte.engine.result_tables import check_file_place
+from melotte.engine.results import ResultColumn
 from melotte.errors import MelotteValueError
 from melotte.flags import decode_flags
 from melotte.networks.map_posteriors import MapPosterior
@@ -53,6 +54,41 @@ class MapLayer:
     degrees: float | None = None
 
 
+@dataclass(frozen=True)
+class TableLayer(MapLayer):
+    """A table that follows from the maps of one object.
+
+    Parameters
+    ----------
+    values : array, float32, shape (n_columns, n_rows)
+    columns : tuple of (name, unit, description)
+        One a row of ``values``.
+    numbers : tuple of (keyword, value, description)
+        That hold for the whole table; keywords of at most 8 capitals.
+    """
+
+    columns: tuple[tuple[str, str, str], ...] = ()
+    numbers: tuple[tuple[str, float, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class DerivedTables:
+    """What a system's ``derived_tables`` gives under a name: one table an object of a batch.
+
+    Parameters
+    ----------
+    columns : mapping of str to ResultColumn
+        Values of shape (batch, n_rows).
+    numbers : mapping of str to ResultColumn
+        Values of shape (batch,), by keyword of FITS.
+    description : str
+    """
+
+    columns: Mapping[str, ResultColumn]
+    numbers: Mapping[str, ResultColumn]
+    description: str = ""
+
+
 def map_outputs(system: System) -> tuple[Output, ...]:
     """Outputs of a system that are maps."""
     return tuple(one for one in system.outputs if one.kind == "map")
@@ -70,7 +106,8 @@ def object_maps(
     ----------
     system : System
         With ``derived_maps(observation, outputs, medians)``, if it has any: a mapping from names
-        to (values (batch, n_rows, n_columns), unit, description).
+        to (values (batch, n_rows, n_columns), unit, description). Likewise
+        ``derived_tables(observation, outputs, medians)``, a mapping to :class:`DerivedTables`.
     observation : Observation
     outputs : mapping
         Of the network.
@@ -105,7 +142,24 @@ def object_maps(
         plain = np.asarray(values, dtype=np.float32)
         for i in range(n):
             layers[i].append(MapLayer(name, plain[i], unit, description))
+    tabulate = getattr(system, "derived_tables", None)
+    tables = {} if tabulate is None else tabulate(observation, outputs, medians)
+    for name, table in tables.items():
+        for i in range(n):
+            layers[i].append(_table_layer(name, table, i))
     return [tuple(one) for one in layers]
+
+
+def _table_layer(name: str, tables: DerivedTables, row: int) -> TableLayer:
+    """The table of one object of a batch."""
+    columns, numbers = tables.columns.items(), tables.numbers.items()
+    return TableLayer(
+        name,
+        np.stack([one.values[row] for _, one in columns]).astype(np.float32),
+        description=tables.description,
+        columns=tuple((key, one.unit, one.description) for key, one in columns),
+        numbers=tuple((key, float(one.values[row]), one.description) for key, one in numbers),
+    )
 
 
 def check_maps_path(path: str | Path, system: System) -> None:
@@ -137,7 +191,8 @@ def write_maps(result: InferenceResult, path: str | Path) -> Path:
     path : path
         The primary header holds where the maps come from. Extensions have the layer's name in
         capitals (``MASS_MAP``, ``MASS_MAP_SCALE``, ...) and the object's row, from 1, as
-        ``EXTVER``; an object that failed has none.
+        ``EXTVER``; an object that failed has none. A :class:`TableLayer` is a BINTABLE with its
+        columns' descriptions as ``TCOMM``.
 
     Raises
     ------
@@ -158,10 +213,13 @@ def write_maps(result: InferenceResult, path: str | Path) -> Path:
     for row, layers in enumerate(result.maps):
         world = _world(coordinates.get(result.ids[row], ""))
         for layer in layers:
-            hdu = fits.ImageHDU(layer.values.astype(np.float32), name=layer.name.upper())
+            if isinstance(layer, TableLayer):
+                hdu = _table_extension(layer)
+            else:
+                hdu = fits.ImageHDU(layer.values.astype(np.float32), name=layer.name.upper())
+                if world is not None:
+                    hdu.header.update(world)
             hdu.ver = row + 1
-            if world is not None:
-                hdu.header.update(world)
             hdu.header["OBJECT"] = _card(result.ids[row])
             if layer.unit:
                 hdu.header["BUNIT"] = layer.unit
@@ -180,6 +238,22 @@ def write_maps(result: InferenceResult, path: str | Path) -> Path:
     file.writeto(content)
     write_atomically(path, content.getvalue())
     return Path(path)
+
+
+def _table_extension(layer: TableLayer) -> Any:
+    """A table as an extension: units and descriptions by column, its numbers as cards."""
+    from astropy.io import fits
+
+    columns = [
+        fits.Column(name, "E", unit=unit or None, array=values)
+        for (name, unit, _), values in zip(layer.columns, layer.values, strict=True)
+    ]
+    hdu = fits.BinTableHDU.from_columns(columns, name=layer.name.upper())
+    for place, (_, _, description) in enumerate(layer.columns, 1):
+        hdu.header[f"TCOMM{place}"] = _ascii(description)
+    for key, value, description in layer.numbers:
+        hdu.header[key] = (value, _card(description, 40))
+    return hdu
 
 
 def _provenance(result: InferenceResult) -> list[tuple[str, Any, str]]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from melotte.errors import MelotteFileError
 from melotte.io.table_files import TableFile
 from melotte.io.tables import read_table
+
+Array = NDArray[np.floating[Any]]
 
 AGES_IN_GYR = ("globular-clusters", "chardin-bianchini")
 """Systems whose literature may give ages in Gyr: those of globular clusters."""
@@ -97,6 +101,39 @@ def id_column(table: TableFile) -> str:
         f"{table.path}: needs a column id (or Cluster, Name, key); found "
         f"{', '.join(map(str, table.columns))}"
     )
+
+
+def errors_of(table: TableFile, parameter: str) -> tuple[Array, Array]:
+    """Errors of a parameter's values, downwards and upwards.
+
+    Read from ``NAME_error`` or ``e_NAME`` and the like, or from ``NAME_error_lower`` and
+    ``NAME_error_upper``; where a table has none of these, from ``NAME_16`` and ``NAME_84``.
+
+    Parameters
+    ----------
+    table : TableFile
+        Of :func:`read_literature`, with a column of :data:`VALUES`.
+    parameter : str
+
+    Returns
+    -------
+    lower, upper : array, shape (n_rows,), >= 0, the parameter's unit
+        NaN where unknown.
+    """
+
+    def first(names: tuple[str, ...]) -> str | None:
+        return column_of(table, names, parameter)
+
+    value = first(VALUES)
+    below, above = first(LOWER_ERRORS) or first(ERRORS), first(UPPER_ERRORS) or first(ERRORS)
+    low, high = first(LOWER_BOUND), first(UPPER_BOUND)
+    if below is None and above is None and None not in (value, low, high):
+        values = table.numbers(str(value))
+        return values - table.numbers(str(low)), table.numbers(str(high)) - values
+    unknown = np.full(table.n_rows, np.nan)
+    down = unknown if below is None else np.abs(table.numbers(below))
+    up = unknown if above is None else np.abs(table.numbers(above))
+    return down, up
 
 
 def _in_unit(table: TableFile, parameter: str, unit: str) -> TableFile:

@@ -21,6 +21,7 @@ from melotte.report.style import (
     BLUE,
     CYCLE,
     DENSITY,
+    FEWEST,
     GREY,
     INK,
     MARKERS,
@@ -142,6 +143,7 @@ def _true_inferred(
         extent=(*extent, *extent),
         mincnt=1,
         bins="log",
+        vmin=FEWEST,
         cmap=DENSITY,
         linewidths=0,
         rasterized=True,
@@ -257,6 +259,7 @@ def _visibilities(axes: Axes, true: Array, given: Array, high: float) -> None:
         extent=extent,
         mincnt=1,
         bins="log",
+        vmin=FEWEST,
         cmap=DENSITY,
         linewidths=0,
     )

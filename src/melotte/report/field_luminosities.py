@@ -7,17 +7,19 @@ Chardin & Bianchini 2021, MNRAS 504, 5656, Figs. 10 and 11, Table 3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from melotte.report.style import BLUE, GREY, INK, RED, SMALL, label, legend, new_figure
+from melotte.report.style import BLUE, GREY, INK, RED, SKY, SMALL, label, legend, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = NDArray[np.floating[Any]]
@@ -28,6 +30,7 @@ FIELD = 40.0
 """Side of the field of view that the published luminosities are of, arcsec."""
 DISTANCE_COLOURS = "viridis_r"
 _SHOWN_MOCKS = 4000
+_MOST_NAMES = 12
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,6 @@ def luminosity_figure(
     luminosity: ArrayLike,
     age: ArrayLike,
     distance: ArrayLike,
-    users: Mapping[str, ArrayLike] | None = None,
 ) -> Figure:
     """Light of the field of view against age, of mocks and of real clusters (Fig. 10).
 
@@ -96,8 +98,6 @@ def luminosity_figure(
         Of mocks.
     age : array, shape (n,), Gyr
     distance : array, shape (n,), kpc
-    users : mapping, optional
-        ``luminosity``, ``age`` and perhaps ``distance`` of clusters that were measured.
 
     Returns
     -------
@@ -129,34 +129,108 @@ def luminosity_figure(
     known = PUBLISHED_CLUSTERS
     inside = within_mocks(known.luminosity, known.distance, light, old, far)
     ages = np.where(np.isfinite(known.age), known.age, ASSUMED_AGE)
-    for chosen, face, text in (
-        (inside, INK, f"17 real clusters, 40″: within ({int(inside.sum())})"),
-        (~inside, "none", f"outside of the mocks' light ({int((~inside).sum())})"),
-    ):
-        panel.scatter(
-            ages[chosen],
-            known.luminosity[chosen],
-            s=26,
-            marker="s",
-            facecolors=face,
-            edgecolors=INK,
-            linewidths=1,
-            label=text,
-        )
-    if users is not None:
-        panel.scatter(
-            np.asarray(users["age"], dtype=float),
-            np.asarray(users["luminosity"], dtype=float),
-            s=60,
-            marker="*",
-            color=RED,
-            label="measured here",
-        )
+    texts = (f"17 real clusters, {FIELD:g}″: within", "outside of the mocks' light")
+    _published(panel, ages, inside, texts)
     panel.set_yscale("log")
     panel.set_xlim(-0.3, 15)
     label(panel, "age / Gyr", r"light of the field of view / L$_{\odot,V}$")
     legend(panel, loc="lower left", handletextpad=0.2)
     return figure
+
+
+def measured_light_figure(
+    light: ArrayLike,
+    distance: ArrayLike,
+    inside: ArrayLike | None = None,
+    served: Mapping[str, tuple[float, float]] | None = None,
+    names: Sequence[str] = (),
+) -> Figure:
+    """Light of the field of view of measured clusters against distance, with the paper's 17.
+
+    Parameters
+    ----------
+    light : array, shape (3, n), Lsun_V
+        At the distances of ``distance``, so that a cluster is a line on which both grow together.
+    distance : array, shape (3, n), kpc
+        16, 50 and 84 %; NaN where unknown.
+    inside : array of bool, shape (n,), optional
+        Clusters that nothing was flagged of: drawn red, the others blue.
+    served : mapping, optional
+        What the model serves of ``log_luminosity_fov`` and ``distance``: a band, or a field.
+    names : sequence of str, optional
+        Of the clusters; written beside them where they are few.
+
+    Returns
+    -------
+    Figure
+        Squares are the paper's 17 clusters: filled within what is served, where that is known.
+    """
+    far, bright = (np.asarray(one, dtype=float) for one in (distance, light))
+    good = np.ones(far.shape[1], dtype=bool) if inside is None else np.asarray(inside, dtype=bool)
+    figure, axes = new_figure(5.8, 4.2)
+    panel = axes[0, 0]
+    known, ranges = PUBLISHED_CLUSTERS, served or {}
+    held = np.ones(len(known.distance), dtype=bool)
+    ends = [(0.0, np.inf), (0.0, np.inf)]
+    if "log_luminosity_fov" in ranges:
+        low, high = ranges["log_luminosity_fov"]
+        ends = [ranges.get("distance", ends[0]), (10.0**low, 10.0**high)]
+        for values, (least, most) in zip((known.distance, known.luminosity), ends, strict=True):
+            held &= (values >= least) & (values <= most)
+    texts = (f"17 real clusters, {FIELD:g}″", f"17 real clusters, {FIELD:g}″: not served")
+    _published(panel, known.distance, held, texts)
+    for chosen, colour, text in ((good, RED, "here"), (~good, BLUE, "here, flagged")):
+        rows = chosen & np.isfinite(far[1]) & np.isfinite(bright[1])
+        if rows.any():
+            panel.plot(far[:, rows], bright[:, rows], color=colour, lw=1.2, zorder=3)
+            style: dict[str, Any] = {"s": 60, "marker": "*", "color": colour, "zorder": 4}
+            panel.scatter(far[1, rows], bright[1, rows], label=text, **style)
+    if 0 < len(names) <= _MOST_NAMES:
+        for name, x, y in zip(names, far[1], bright[1], strict=True):
+            if np.isfinite(x) and np.isfinite(y):
+                place: dict[str, Any] = {"xytext": (-6, 4), "textcoords": "offset points"}
+                panel.annotate(name, (x, y), ha="right", fontsize=SMALL - 1, color=INK, **place)
+    panel.set(xscale="log", yscale="log")
+    if "log_luminosity_fov" in ranges:
+        _serve(panel, *ends)
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter("{x:g}")
+    label(panel, "distance / kpc", r"light of the field of view / L$_{\odot,V}$")
+    legend(panel, loc="best", handletextpad=0.2)
+    return figure
+
+
+def _serve(panel: Axes, far: tuple[float, float], light: tuple[float, float]) -> None:
+    """Shade what a model serves; of all distances where ``far`` has no end."""
+    left, right = panel.get_xlim()
+    bottom, top = panel.get_ylim()
+    if np.isfinite(far[1]):
+        left, right = min(left, far[0] / 1.2), max(right, far[1] * 1.2)
+    start, stop = max(far[0], left), min(far[1], right)
+    style: dict[str, Any] = {"color": SKY, "alpha": 0.25, "lw": 0, "zorder": 0}
+    panel.fill_between([start, stop], *light, label="the model serves", **style)
+    panel.set(xlim=(left, right), ylim=(min(bottom, light[0] / 1.5), max(top, light[1] * 1.5)))
+
+
+def _published(
+    panel: Axes, place: Array, inside: NDArray[np.bool_], texts: tuple[str, str]
+) -> None:
+    """The paper's 17 clusters as squares at some places, filled where ``inside``."""
+    for chosen, face, text in ((inside, INK, texts[0]), (~inside, "none", texts[1])):
+        if not chosen.any():
+            continue
+        panel.scatter(
+            place[chosen],
+            PUBLISHED_CLUSTERS.luminosity[chosen],
+            s=26,
+            marker="s",
+            facecolors=face,
+            edgecolors=INK,
+            linewidths=1,
+            label=f"{text} ({int(chosen.sum())})",
+        )
 
 
 def within_mocks(

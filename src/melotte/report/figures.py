@@ -20,6 +20,7 @@ from melotte.report.style import (
     CYCLE,
     DENSITY,
     FAINT,
+    FEWEST,
     GREY,
     INK,
     MARKERS,
@@ -94,6 +95,7 @@ def recovery_figure(
                 extent=(*extent, *extent),
                 mincnt=1,
                 bins="log",
+                vmin=FEWEST,
                 cmap=DENSITY,
                 linewidths=0,
             )

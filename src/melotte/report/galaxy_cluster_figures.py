@@ -82,7 +82,7 @@ def error_figure(results: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
     ):
         if len(true):
             panel.hexbin(
-                true, error, gridsize=(36, 24), extent=extent, mincnt=1, bins="log",
+                true, error, gridsize=(36, 24), extent=extent, mincnt=1, bins="log", vmin=FEWEST,
                 cmap=DENSITY, linewidths=0, alpha=0.45, rasterized=True,
             )  # fmt: skip
         centres, rows = percentiles_in_bins(true, error)

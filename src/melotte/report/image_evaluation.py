@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.collections import PathCollection, PolyCollection
-from matplotlib.colors import LogNorm
+from matplotlib.collections import PathCollection
 from numpy.typing import ArrayLike
 
 from melotte.report.cluster_image_figures import (
@@ -48,8 +47,6 @@ ROOM = 0.25
 """How far axes of coverage reach below what is right, at least."""
 LEGEND = 0.3
 """Share of the range of coverages that the legend takes below them."""
-FAINTEST_COUNT = 0.3
-"""Where the colours of counts begin."""
 
 
 def image_figures(judge: ImageJudge) -> dict[str, Figure]:
@@ -66,9 +63,7 @@ def image_figures(judge: ImageJudge) -> dict[str, Figure]:
     if cluster.any():
         truth = readings.truth[cluster]
         results = {name: (truth, one[cluster]) for name, one in readings.estimates.items()}
-        found["bounds"] = _with_single_counts(
-            true_inferred_figure(results, parameters, judge.published_bounds or None)
-        )
+        found["bounds"] = true_inferred_figure(results, parameters, judge.published_bounds or None)
         found |= coverage_figures(judge, readings)
     if readings.probability is None or readings.visibility is None:
         return found
@@ -93,7 +88,7 @@ def _class_figure(probability: ArrayLike, visibility: ArrayLike, readings: Image
             if isinstance(dots, PathCollection):
                 # Those of the faintest lie on the axis, and would be cut in half.
                 dots.set_clip_on(False)
-    return _with_single_counts(figure)
+    return figure
 
 
 def coverage_figures(judge: ImageJudge, readings: ImageReadings) -> dict[str, Figure]:
@@ -120,12 +115,3 @@ def _lowest(fraction: ArrayLike, error: ArrayLike) -> float:
     """Lowest end of the error bars; 1 where there is none."""
     ends = np.asarray(fraction, dtype=float) - np.nan_to_num(np.asarray(error, dtype=float))
     return float(ends[np.isfinite(ends)].min(initial=1.0))
-
-
-def _with_single_counts(figure: Figure) -> Figure:
-    """The same figure; cells of one cluster, white as the paper otherwise, have a colour."""
-    for panel in figure.axes:
-        for cells in panel.collections:
-            if isinstance(cells, PolyCollection) and isinstance(cells.norm, LogNorm):
-                cells.set_clim(vmin=FAINTEST_COUNT)
-    return figure

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from melotte.report.image_products import FIGURE_FOLDER, SCATTER
 from melotte.report.object_figures import file_stem
 from melotte.report.page import PageFigure, PageImage, PageTable, Section
-from melotte.report.style import BLUE, GREY, label, new_figure, with_unit
+from melotte.report.style import BLUE, label, new_figure
 
 CLASS, VISIBILITY = "class_probability", "visibility"
 MOST_OBJECTS = 24
@@ -57,43 +56,6 @@ def image_sections(table: Any, folder: Path) -> list[Section]:
         found = _figures_section(table, folder / str(name))
         sections += [] if found is None else [found]
     return sections
-
-
-def comparison_figure(joined: Any, names: Mapping[str, str]) -> Figure:
-    """Our medians against the literature's values, one panel a parameter.
-
-    Parameters
-    ----------
-    joined : astropy Table
-        Of :func:`melotte.api.compare`.
-    names : mapping of str to str
-        Units by parameter.
-
-    Returns
-    -------
-    Figure
-        The title says the median and scatter of ours minus theirs.
-
-    References
-    ----------
-    Bialopetravičius & Narbutis 2020, Figs. 15 to 18; Bialopetravičius et al. 2019, Fig. 12.
-    """
-    shared = [name for name in names if f"{name}_literature" in joined.colnames]
-    figure, axes = new_figure(3.3 * max(len(shared), 1), 3.4, 1, max(len(shared), 1))
-    for panel, name in zip(axes[0], shared, strict=True):
-        theirs = np.asarray(joined[f"{name}_literature"], dtype=float)
-        ours = np.asarray(joined[f"{name}_50"], dtype=float)
-        good = np.isfinite(theirs) & np.isfinite(ours)
-        panel.plot(theirs[good], ours[good], ls="none", marker="o", ms=3.5, color=BLUE, alpha=0.7)
-        title = f"{int(good.sum())} objects"
-        if good.any():
-            both = np.concatenate([theirs[good], ours[good]])
-            panel.plot([both.min(), both.max()], [both.min(), both.max()], color=GREY, lw=0.8)
-            low, middle, high = np.quantile((ours - theirs)[good], [0.16, 0.5, 0.84])
-            title += f": {middle:+.2f}, scatter {(high - low) / 2:.2f}"
-        written = with_unit(name, names[name])
-        label(panel, f"literature: {written}", f"ours: {written}", title)
-    return figure
 
 
 def _presence_section(table: Any) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from melotte.engine.progress import Progress
 from melotte.engine.random import keyed_generator
 from melotte.engine.results import InferenceResult, ResultColumn
 from melotte.errors import MelotteValueError
-from melotte.flags import decode_flags
+from melotte.flags import Flag, decode_flags
 from melotte.io.image_stacks import STACK_SIZE, ImageOptions
 from melotte.report.image_figures import ImageCaptions
 from melotte.report.result_page import POOR_FIT, interval_text
@@ -40,6 +40,11 @@ DUST_TAKEN_OFF = "deredden_extinction_v"
 FIGURE_FOLDER = "figures"
 """Entry of a result's header: where its figures lie, from the result's own folder."""
 SCATTER = "background_scatter"
+FEWEST_MASSES = 20
+"""Clusters that a mass function is drawn of."""
+SHOWN_MASSES = {"m31": (3.0, (2.0, 4.5)), "m83": (4.0, (3.5, 6.0))}
+"""By galaxy: log10(Msun) above which power laws are normalised to the clusters found (Johnson et
+al. 2017, ApJ 839, 78; Paper II, Fig. 20), and the range shown, one of whose bins begins there."""
 _DRAW_STREAM = 23
 _SHORT = {
     "extinction_v": "$A_V$",
@@ -203,9 +208,22 @@ def with_predictive(
 
 
 def predictions(
-    model: Model, result: InferenceResult, observations: Sequence[Observation], seed: int
+    model: Model,
+    result: InferenceResult,
+    observations: Sequence[Observation],
+    seed: int,
+    wanted: Callable[[str], bool] | None = None,
 ) -> Iterator[tuple[MeasuredImage, PredictedImages]]:
-    """What the posterior predicts of every measured image, one after the other.
+    """What the posterior predicts of measured images, one after the other.
+
+    Parameters
+    ----------
+    model : Model
+    result : InferenceResult
+    observations : sequence of Observation
+    seed : int
+    wanted : callable, optional
+        Says of an image's name whether to predict it; all are by default.
 
     Raises
     ------
@@ -217,6 +235,8 @@ def predictions(
         raise MelotteValueError("predictions need samples of the posteriors")
     predictor = ImagePredictor(system.data, result.names)
     for image in measured_images(result, observations):
+        if wanted is not None and not wanted(image.name):
+            continue
         samples = torch.from_numpy(np.asarray(result.samples[image.row]))
         generator = object_generator(seed, PREDICTIVE_STREAM, image.name)
         yield image, predictor.predict(image.observation, samples, generator)
@@ -244,40 +264,45 @@ def captions_of(
     return ImageCaptions(image.name, float(scale[0]), float(radius), tuple(lines))
 
 
-def with_offset(joined: Any, parameter: str, offset: float) -> Any:
-    """A comparison whose literature values of a parameter are larger by an offset.
+def write_mass_function(model: Model, result: InferenceResult, folder: Path) -> Path | None:
+    """Write ``mass_function.png``: how many clusters of each mass and age were measured.
+
+    Counted are the medians of clusters with a class probability above 0.5, where the model has
+    one, that are not flagged OUT_OF_DOMAIN or FAILED. Nothing is corrected for selection.
 
     Parameters
     ----------
-    joined : astropy Table
-        Of :func:`melotte.api.compare`.
-    parameter : str
-    offset : float, the parameter's unit
+    model : Model
+    result : InferenceResult
+    folder : Path
 
-    Raises
-    ------
-    MelotteValueError
-        When the comparison lacks the parameter.
+    Returns
+    -------
+    Path or None
+        None for other systems, and where there are fewer than 20 such clusters.
+
+    References
+    ----------
+    Bialopetravičius & Narbutis 2020, Fig. 20.
     """
-    if offset == 0:
-        return joined
-    name = f"{parameter}_literature"
-    if name not in joined.colnames:
-        raise MelotteValueError(
-            f"--compare-extinction-offset: the literature's table has no column {parameter}"
-        )
-    joined[name] = np.asarray(joined[name], dtype=float) + offset
-    joined[f"{parameter}_difference"] = np.asarray(joined[f"{parameter}_difference"]) - offset
-    return joined
+    from melotte.report.cluster_image_populations import mass_function_figure
 
-
-def write_comparison(result: InferenceResult, joined: Any, folder: Path) -> Path:
-    """Write ``comparison.png``: our medians against the literature's values."""
-    from melotte.report.image_page import comparison_figure
-
-    path = folder / "comparison.png"
-    units = {parameter.name: parameter.unit for parameter in result.parameters}
-    comparison_figure(joined, units).savefig(path, dpi=130)
+    system = images_of(model)
+    if system is None or not {"log_mass", "log_age"} <= set(result.names):
+        return None
+    counted = (result.flags & int(Flag.OUT_OF_DOMAIN | Flag.FAILED)) == 0
+    if "class_probability" in result.columns:
+        counted &= np.asarray(result.columns["class_probability"].values, dtype=float) > 0.5
+    mass, age = (result.quantiles[:, 1, result.names.index(n)] for n in ("log_mass", "log_age"))
+    counted &= np.isfinite(mass) & np.isfinite(age)
+    if counted.sum() < FEWEST_MASSES:
+        return None
+    complete, shown = SHOWN_MASSES[system.data.fields.galaxy]
+    figure = mass_function_figure(
+        mass[counted], age[counted], complete_above=complete, range_of_masses=shown
+    )
+    path = folder / "mass_function.png"
+    figure.savefig(path, dpi=130)
     return path
 
 

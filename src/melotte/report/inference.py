@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,10 @@ from melotte.report.image_products import (
     images_of,
     with_figure_folder,
     with_image_products,
-    with_offset,
-    write_comparison,
+    write_mass_function,
 )
+from melotte.report.literature_comparison import comparison_lines, with_offset, write_comparison
+from melotte.report.object_figures import Drawing, figure_lines, with_named, write_figures
 from melotte.systems.base import Observation, RowError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class InferenceRequest:
     compare: Path | None = None
     compare_extinction_offset: float = 0.0
     figures: Path | None = None
+    figures_of: tuple[str, ...] = ()
     stars: Path | None = None
     galaxies: Path | None = None
     predictive: bool = False
@@ -120,9 +122,12 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     products = (request.stars, request.galaxies, request.predictive, request.background_draws)
     remembers = any((request.figures, *products))
     n_kept = max(request.samples, FIGURE_SAMPLES if remembers else 0)
+    entries: Iterable[Observation | RowError] = _entries(model, request)
+    if request.figures_of:
+        entries = with_named(entries, request.figures_of)
     result = api.infer_observations(
         model,
-        _remembered(_entries(model, request), drawn if remembers else None),
+        _remembered(entries, drawn if remembers else None),
         samples=n_kept,
         seed=request.seed,
         prior=request.prior,
@@ -163,17 +168,16 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
         for line in comparison_lines(joined, str(request.compare)):
             echo(line)
     if request.figures is not None:
-        from melotte.report.object_figures import Drawing, write_figures
-
-        drawing = Drawing(model, result, drawn, literature, galaxies)
+        drawing = Drawing(model, result, drawn, literature, galaxies, request.figures_of)
         n = write_figures(drawing, request.figures)
+        write_mass_function(model, result, request.figures)
         if joined is not None and images_of(model) is not None:
             write_comparison(result, joined, request.figures)
-        if literature is not None:
-            from melotte.report.map_comparison import write_map_comparison
+        from melotte.report.map_comparison import write_map_figures
 
-            write_map_comparison(model, result, literature, request.figures)
-        echo(f"figures: {n} in {request.figures}")
+        write_map_figures(model, result, drawn, literature, request.figures)
+        for line in figure_lines(drawing, request.figures, n):
+            echo(line)
     if request.json_rows:
         for line in json_lines(result):
             echo(line)
@@ -217,28 +221,6 @@ def maps_written(result: InferenceResult, path: Path) -> str:
     return f"  maps of {n} objects ({', '.join(names)}): {result.write_maps(path)}"
 
 
-def comparison_lines(joined: Any, name: str) -> Iterator[str]:
-    """Median and scatter of ours minus theirs for every shared parameter and source of values."""
-    if "values_as" in joined.colnames:
-        whose = np.asarray(joined["values_as"]).astype(str)
-        for source in dict.fromkeys(whose.tolist()):
-            own = joined[whose == source]
-            own.remove_column("values_as")
-            yield from comparison_lines(own, f"{name}, values as {source}")
-        return
-    yield f"compared with {name}: {len(joined)} objects in common"
-    for column in joined.colnames:
-        if column.endswith("_difference"):
-            values = np.asarray(joined[column], dtype=float)
-            values = values[np.isfinite(values)]
-            if len(values):
-                low, middle, high = np.quantile(values, [0.16, 0.5, 0.84])
-                yield (
-                    f"  {column.removesuffix('_difference')}: ours - theirs = {middle:+.3f}, "
-                    f"scatter {0.5 * (high - low):.3f} ({len(values)} objects)"
-                )
-
-
 def json_lines(result: InferenceResult) -> Iterator[str]:
     """One JSON object a row, with null for what is not finite."""
     table: Any = result.table()
@@ -266,8 +248,11 @@ def _check_reader_options(request: InferenceRequest) -> None:
         )
     if request.deredden is not None and not request.mosaic:
         raise MelotteValueError(
-            "--deredden COLUMN is of the table of positions; give --mosaic and --positions"
+            "--deredden COLUMN is of the table of positions; give --mosaic and --positions, or of "
+            "cutouts --option deredden_v=A_V"
         )
+    if request.figures_of and request.figures is None:
+        raise MelotteValueError("--figures-of ID goes with --figures FOLDER")
     if request.background_draws == 1:
         raise MelotteValueError("--background-draws 1: a scatter needs 2 or more, or 0 for none")
     if request.compare_extinction_offset and request.compare is None:
@@ -388,7 +373,7 @@ def _reader_options(request: InferenceRequest) -> dict[str, Any]:
 
 
 def _remembered(
-    entries: Iterator[Observation | RowError], memory: list[Observation] | None
+    entries: Iterable[Observation | RowError], memory: list[Observation] | None
 ) -> Iterator[Observation | RowError]:
     for entry in entries:
         if memory is not None and isinstance(entry, Observation):

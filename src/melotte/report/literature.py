@@ -8,14 +8,10 @@ import numpy as np
 
 from melotte.api import plain_name
 from melotte.io.literature_tables import (
-    ERRORS,
     ID_COLUMNS,
-    LOWER_BOUND,
-    LOWER_ERRORS,
-    UPPER_BOUND,
-    UPPER_ERRORS,
     VALUES,
     column_of,
+    errors_of,
 )
 from melotte.io.table_files import TableFile
 
@@ -48,10 +44,9 @@ def literature_values(table: TableFile, parameter: str) -> dict[str, list[Litera
     ----------
     table : TableFile
         Of :func:`~melotte.io.literature_tables.read_literature`: ``id`` (or ``Cluster``, ``Name``,
-        ``key``) and a column named like the parameter. Errors are read from ``NAME_error`` or
-        ``e_NAME`` and the like, or from ``NAME_error_lower`` and ``NAME_error_upper``; or from
-        ``NAME_16`` and ``NAME_84``. An object may have several rows, told apart by a column
-        ``reference``.
+        ``key``) and a column named like the parameter. Errors are those of
+        :func:`~melotte.io.literature_tables.errors_of`. An object may have several rows, told
+        apart by a column ``reference``.
     parameter : str
 
     Returns
@@ -68,13 +63,7 @@ def literature_values(table: TableFile, parameter: str) -> dict[str, list[Litera
     if key is None or value is None:
         return {}
     values = table.numbers(value)
-    below, above = first(LOWER_ERRORS) or first(ERRORS), first(UPPER_ERRORS) or first(ERRORS)
-    unknown = np.full(table.n_rows, np.nan)
-    down = unknown if below is None else np.abs(table.numbers(below))
-    up = unknown if above is None else np.abs(table.numbers(above))
-    low, high = first(LOWER_BOUND), first(UPPER_BOUND)
-    if below is None and above is None and low is not None and high is not None:
-        down, up = values - table.numbers(low), table.numbers(high) - values
+    down, up = errors_of(table, parameter)
     whose = first(SOURCES)
     references = [table.path.stem] * table.n_rows if whose is None else table.text(whose)
     found: dict[str, list[LiteratureValue]] = {}

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from melotte.report.style import BLUE, INK, RED, SMALL, label, new_figure
+from melotte.report.style import BLUE, GREY, INK, RED, SMALL, dress, label, new_figure
 from melotte.systems.globular_clusters.radial_profiles import (
     mass_centres,
     profile_edges,
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from melotte.systems.globular_clusters.judging import MapExample
+    from melotte.systems.globular_clusters.mass_profiles import MassProfiles
 
 LIGHT, MASS = "gray", "inferno"
 RESIDUAL = LinearSegmentedColormap.from_list("residual", [BLUE, "#ffffff", RED])
 ERROR = "viridis"
+MASS_LABEL = r"mass / (M$_\odot$/px)"
 BAR = 10.0
 """Length of the scale bar, arcsec, where it fits."""
 
@@ -71,8 +74,9 @@ def measured_figure(
     scale: NDArray[Any] | None,
     pixel_scale: float,
     title: str = "",
+    profiles: MassProfiles | None = None,
 ) -> Figure:
-    """One measured cluster: light, map of mass, its error, and the profile of mass.
+    """One measured cluster: light, map of mass, its error, and the profiles of mass and M/L.
 
     Parameters
     ----------
@@ -84,14 +88,17 @@ def measured_figure(
         Standard error; without, its panel is left empty.
     pixel_scale : float, arcsec
     title : str
+    profiles : MassProfiles, optional
+        Of this one cluster; without, M/L is not drawn.
 
     Returns
     -------
     Figure
-        The profile's band is one standard error of the pixels, as if all of a ring were wrong
-        together.
+        The profile's band are the pixels' errors, as if all of a ring were wrong together: 16 to
+        84 % with ``profiles``, else one ``scale`` to either side.
     """
-    figure, axes = new_figure(11.4, 3.1, 1, 4, width_ratios=[1, 1.15, 1.15, 1.2])
+    size, last = ((11.4, 3.1), 1.2) if profiles is None else ((12.2, 3.3), 1.5)
+    figure, axes = new_figure(*size, 1, 4, width_ratios=[1, 1.15, 1.15, last])
     left, middle, right, profile = axes[0]
     show_light(left, light, pixel_scale)
     left.set_title(title or "light in V", fontsize=SMALL + 1, color=INK, loc="left")
@@ -107,20 +114,60 @@ def measured_figure(
         panel.set(xticks=[], yticks=[])
         for side in panel.spines.values():
             side.set_visible(False)
-    mass = 10.0 ** np.asarray(log_map, dtype=float)
-    centre = mass_centres(mass[None])
-    edges = profile_edges(*log_map.shape) * pixel_scale
-    place = (edges[1:] + edges[:-1]) / 2
-    mean = radial_profiles(mass[None], centre)[0]
-    profile.plot(place, mean, color=BLUE, lw=1.5)
-    if scale is not None:
-        width = radial_profiles(scale[None], centre)[0]
-        profile.fill_between(
-            place, mean * 10**-width, mean * 10**width, color=BLUE, alpha=0.2, lw=0
-        )
-    profile.set_yscale("log")
-    label(profile, "radius / arcsec", r"mass / (M$_\odot$/px)")
+    if profiles is None:
+        _draw_rings(profile, *_rings(log_map, scale, pixel_scale))
+        label(profile, "radius / arcsec", MASS_LABEL)
+        return figure
+    # Two panels, one above the other, in the place of one.
+    place: Any = profile.get_subplotspec()
+    profile.remove()
+    above, below = place.subgridspec(2, 1, height_ratios=[1.2, 1]).subplots(sharex=True)
+    for panel in (above, below):
+        dress(panel)
+    number = np.where(profiles.n_pixels[0] > 0, profiles.n_pixels[0], np.nan)
+    rings = (profiles.mass[0], profiles.low[0], profiles.high[0])
+    _draw_rings(above, profiles.middle[0], *(one / number for one in rings))
+    _draw_ratios(below, profiles.middle[0], profiles.mass_to_light_v[0])
+    above.tick_params(labelbottom=False)
+    label(above, "", MASS_LABEL)
+    label(below, "radius / arcsec", r"M/L$_V$ / (M$_\odot$/L$_\odot$)")
     return figure
+
+
+def _rings(
+    log_map: NDArray[Any], scale: NDArray[Any] | None, pixel_scale: float
+) -> tuple[NDArray[Any], ...]:
+    """Radii of rings (arcsec) and means of their pixels' mass: median, lower and upper."""
+    wide = np.full(log_map.shape, np.nan) if scale is None else np.asarray(scale, dtype=float)
+    maps = 10.0 ** np.stack([log_map, log_map - wide, log_map + wide]).astype(float)
+    centre = np.repeat(mass_centres(maps[:1]), 3, 0)
+    edges = profile_edges(*log_map.shape) * pixel_scale
+    return (edges[1:] + edges[:-1]) / 2, *radial_profiles(maps, centre)
+
+
+def _draw_rings(
+    axes: Axes, radius: NDArray[Any], mean: NDArray[Any], low: NDArray[Any], high: NDArray[Any]
+) -> None:
+    axes.plot(radius, mean, color=BLUE, lw=1.5)
+    if np.isfinite(low).any():
+        axes.fill_between(radius, low, high, color=BLUE, alpha=0.2, lw=0)
+    axes.set_yscale("log")
+
+
+def _draw_ratios(axes: Axes, radius: NDArray[Any], ratio: NDArray[Any]) -> None:
+    """M/L of rings; the axis spans a factor of ten at least, so that little looks little."""
+    axes.plot(radius, ratio, color=INK, lw=1.5)
+    axes.set_yscale("log")
+    known = ratio[np.isfinite(ratio) & (ratio > 0)]
+    if not len(known):
+        return
+    middle, half = np.sqrt(known.min() * known.max()), np.sqrt(known.max() / known.min())
+    half = max(1.2 * half, 10**0.5)
+    axes.set_ylim(middle / half, middle * half)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axes.yaxis.set_minor_formatter("{x:g}" if half < 6 else NullFormatter())
+    axes.tick_params(which="minor", labelsize=SMALL, labelcolor=INK, color=GREY)
 
 
 def _column(panels: NDArray[Any], one: MapExample, largest: float) -> dict[int, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from melotte.api import plain_name
+from melotte.errors import MelotteValueError, did_you_mean
+from melotte.flags import Flag
+from melotte.systems.base import Observation, RowError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
     from melotte.engine.results import InferenceResult
     from melotte.io.table_files import TableFile
     from melotte.report.cluster_galaxies import ClusterGalaxies
-    from melotte.systems.base import Observation
 
     Drawn = Iterator[tuple[str, dict[str, Figure]]]
 
@@ -43,6 +45,8 @@ class Drawing:
         Table of literature values, drawn beside the posterior of a galaxy cluster.
     galaxies : sequence of ClusterGalaxies, optional
         Galaxy clusters with memberships, where these are known already.
+    names : collection of str
+        Objects to draw; all of them where empty.
     """
 
     model: Model
@@ -50,10 +54,43 @@ class Drawing:
     observations: Sequence[Observation]
     literature: TableFile | None = None
     galaxies: Sequence[ClusterGalaxies] | None = None
+    names: Collection[str] = ()
+
+    def wants(self, name: str) -> bool:
+        """Whether figures of an object were asked for."""
+        return not self.names or name in self.names
+
+
+def with_named(
+    entries: Iterable[Observation | RowError], names: Collection[str]
+) -> list[Observation | RowError]:
+    """Everything that was read, where all objects that figures are asked for are among it.
+
+    Parameters
+    ----------
+    entries : iterable of Observation or RowError
+    names : collection of str
+
+    Raises
+    ------
+    MelotteValueError
+        When an object is not in the inputs.
+    """
+    read = list(entries)
+    ids = [(entry.id,) if isinstance(entry, RowError) else entry.ids for entry in read]
+    known = dict.fromkeys(name for some in ids for name in some)
+    for name in names:
+        if name not in known:
+            some = ", ".join(list(known)[:5]) + (", ..." if len(known) > 5 else "")
+            raise MelotteValueError(
+                f"--figures-of {name!r}: no such object in the inputs"
+                f"{did_you_mean(name, known)}; they hold {some or 'none'}"
+            )
+    return read
 
 
 def write_figures(drawing: Drawing, folder: Path) -> int:
-    """Write the figures of every object (at most ``MOST_FIGURES``).
+    """Write the figures of the objects that are named, or of the first ``MOST_FIGURES``.
 
     Parameters
     ----------
@@ -80,9 +117,20 @@ def write_figures(drawing: Drawing, folder: Path) -> int:
         for kind, figure in figures.items():
             figure.savefig(folder / f"{stem}_{kind}.png", dpi=RESOLUTION)
         n_drawn += 1
-        if n_drawn == MOST_FIGURES:
+        if n_drawn == MOST_FIGURES and not drawing.names:
             break
     return n_drawn
+
+
+def figure_lines(drawing: Drawing, folder: Path, n_drawn: int) -> Iterator[str]:
+    """How many objects were drawn, and which of those that were named could not be."""
+    yield f"figures: {n_drawn} in {folder}"
+    result = drawing.result
+    failed = (np.asarray(result.flags) & Flag.FAILED) > 0
+    measured = {name for name, bad in zip(result.ids, failed, strict=True) if not bad}
+    for name in drawing.names:
+        if name not in measured:
+            yield f"  no figure of {name}: it could not be measured"
 
 
 def file_stem(name: str) -> str:
@@ -104,6 +152,8 @@ def open_clusters(drawing: Drawing) -> Drawn:
     units = [parameter.unit for parameter in result.parameters]
     every: Any = result.samples
     for members in member_lists(result, drawing.observations):
+        if not drawing.wants(members.name):
+            continue
         # Values as a catalogue gives them need not go with our isochrones: no classes then.
         physical = is_physical(result, members.row)
         found = classified(model, result, members) if physical else None
@@ -143,6 +193,8 @@ def galaxy_clusters(drawing: Drawing) -> Drawn:
     every: Any = result.samples
     # One after the other: the first few of many are drawn.
     for one in drawing.galaxies or galaxy_lists(result, drawing.observations):
+        if not drawing.wants(one.name):
+            continue
         known = one.membership is not None
         cluster = one if known else with_memberships(drawing.model, [one])[0]
         beside = mass_figure(
@@ -168,7 +220,9 @@ def cluster_images(drawing: Drawing) -> Drawn:
     units = [parameter.unit for parameter in result.parameters]
     every: Any = result.samples
     seed = int(result.provenance.get("seed", 0))
-    for image, predicted in predictions(model, result, drawing.observations, seed):
+    for image, predicted in predictions(
+        model, result, drawing.observations, seed, wanted=drawing.wants
+    ):
         captions = captions_of(result, image, predicted)
         samples = every[image.row]
         figures = {
@@ -181,25 +235,18 @@ def cluster_images(drawing: Drawing) -> Drawn:
 
 
 def globular_clusters(drawing: Drawing) -> Drawn:
-    """Light, map of mass with its error and profile, and corner plots."""
-    from melotte.engine.network_outputs import run_network
-    from melotte.networks.map_posteriors import MapPosterior
+    """Light, map of mass with its error and profiles, and corner plots."""
     from melotte.report.corner import corner_figure
     from melotte.report.image_products import measured_images
-    from melotte.report.map_gallery import measured_figure
+    from melotte.report.mass_map_diagrams import mass_map_diagram
 
     result = drawing.result
     units = [parameter.unit for parameter in result.parameters]
     every: Any = result.samples
     for image in measured_images(result, drawing.observations):
-        found = run_network(drawing.model, image.observation)["mass_map"]
-        scale = None
-        if isinstance(found, MapPosterior):
-            found, scale = found.mean, found.standard_deviation()[0, 0].cpu().numpy()
-        data: Any = image.observation.data
-        light, pixel_scale = data["flux"][0, 0].cpu().numpy(), float(data["pixel_scale"][0])
-        log_map = found[0, 0].cpu().numpy()
-        diagram = measured_figure(light, log_map, scale, pixel_scale, image.name)
+        if not drawing.wants(image.name):
+            continue
+        diagram = mass_map_diagram(drawing.model, result, image)
         corner = corner_figure(every[image.row], result.names, units)
         yield image.name, {"diagram": diagram, "corner": corner}
 

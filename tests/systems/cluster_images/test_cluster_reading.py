@@ -92,6 +92,10 @@ def test_what_was_not_trained_on_is_flagged(small_m83, cutouts, options, named):
         ({"colour": 3}, "not an option"),
         ({"group_by": "Cluster"}, "not an option of images"),
         ({"deredden": "AV"}, "needs a table of positions"),
+        ({"deredden": "AV", "deredden_v": 0.4}, "does not go with a column of them, 'AV'"),
+        ({"deredden_v": -0.1}, r"found -0.1; needs one in \[0, 20\] mag"),
+        ({"deredden_v": "0.1,0.2"}, "needs one in"),
+        ({"deredden_v": "much"}, "needs numbers"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(small_m83, cutouts, options, message):
@@ -179,6 +183,20 @@ def test_places_of_all_batches_are_listed_by_object(small_m83, mosaic):
     assert {path for one in found for path in one.header["mosaic"]} == {str(mosaic[0])}
     assert found[-1].header["images"]["sources"] == [str(path) for path in mosaic]
     assert not {"x", "y"} & found[-1].header["images"].keys()
+
+
+def test_one_extinction_is_taken_off_all_cutouts(small_m83, cutouts):
+    (plain, *_), (found, *_) = (
+        [one for one in entries(small_m83, cutouts, **given) if isinstance(one, Observation)]
+        for given in ({}, {"deredden_v": 0.4})
+    )
+    ratio = (found.data["image"] / plain.data["image"]).nanmedian(-1).values.nanmedian(-1).values
+    law = ccm89([10 * passband(band).pivot_nm for band in BANDS])
+    expected = np.broadcast_to(10 ** (0.16 * law), ratio.shape)
+    known = torch.isfinite(ratio)
+    np.testing.assert_allclose(ratio[known], expected[known], rtol=1e-4)
+    assert found.header["deredden_extinction_v"] == pytest.approx([0.4] * len(found))
+    assert torch.equal(found.flags, plain.flags)
 
 
 def test_dereddening_brightens_blue_bands_most():

@@ -281,8 +281,10 @@ def test_maps_are_written_with_coordinates_and_where_they_come_from(
     files, row = written
     maps = tmp_path / "mass.fits"
     words = ("infer", model, *files, "-o", tmp_path / "out.ecsv", *options_of(GIVEN))
-    assert run(*words, "--maps", maps, "--known", "distance=20") == 0
-    assert "maps of 1 objects (mass_map, mass_map_scale, mass, mass_to_light_v)" in (
+    drawn = ("--figures", tmp_path / "figures")
+    assert run(*words, "--maps", maps, "--known", "distance=20", *drawn) == 0
+    assert (tmp_path / "figures" / "luminosities.png").stat().st_size > 5000
+    assert "maps of 1 objects (mass_map, mass_map_scale, mass, mass_to_light_v, profile)" in (
         capsys.readouterr().out
     )
     table = Table.read(tmp_path / "out.ecsv")

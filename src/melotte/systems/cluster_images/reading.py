@@ -34,7 +34,7 @@ MOST_EXTINCTION = 20.0
 """Largest A_V, mag, that can be taken off an image."""
 
 _PLACES = ("ra", "dec", "x", "y")
-_OWN = ("positions", "fwhm", "distance_modulus", "metallicity", "deredden")
+_OWN = ("positions", "fwhm", "distance_modulus", "metallicity", "deredden", "deredden_v")
 _IMAGE = tuple(one.name for one in fields(ImageOptions))
 _ELSEWHERE = ("group_by", "release", "min_probability", "clusters")
 
@@ -70,11 +70,14 @@ class Circumstances:
         Full width at half maximum of stars, one for all bands or one a band.
     distance_modulus : float, mag, or None
     metallicity : float, [Fe/H], or None
+    extinction_v : float, mag, or None
+        To take off all images.
     """
 
     fwhm: tuple[float, ...] | None = None
     distance_modulus: float | None = None
     metallicity: float | None = None
+    extinction_v: float | None = None
 
 
 def observations(
@@ -91,7 +94,8 @@ def observations(
         band), ``distance_modulus`` (mag) and ``metallicity`` ([Fe/H]): of the standard set-up of
         the model's galaxy unless given; ``deredden``: column of the positions with the A_V by
         which each cluster is to be brightened before it is measured, objects without one being
-        rejected; and the options of :class:`~melotte.io.image_stacks.ImageOptions`.
+        rejected; or ``deredden_v``: one A_V (mag) for all; and the options of
+        :class:`~melotte.io.image_stacks.ImageOptions`.
     data : DataSettings
         What the model was trained on.
 
@@ -156,7 +160,7 @@ def circumstances(given: Mapping[str, Any], n_bands: int) -> Circumstances:
     Raises
     ------
     MelotteValueError
-        When a value is not a number, or not one a band.
+        When a value is not a number, not one a band, or no extinction.
     """
     widths = None
     if "fwhm" in given:
@@ -172,7 +176,8 @@ def circumstances(given: Mapping[str, Any], n_bands: int) -> Circumstances:
             if len(values) != 1:
                 raise MelotteValueError(f"{name}: found {given[name]!r}; needs one number")
             one[name] = values[0]
-    return Circumstances(widths, **one)
+    dust = _one_extinction(given) if "deredden_v" in given else None
+    return Circumstances(widths, extinction_v=dust, **one)
 
 
 def observation_of(
@@ -189,7 +194,7 @@ def observation_of(
     said : Circumstances
     data : DataSettings
     extinction_v : Tensor, shape (n,), mag, optional
-        What to take off each image.
+        What to take off each image; by default what is said of all.
 
     Returns
     -------
@@ -220,6 +225,8 @@ def observation_of(
     }
     if "x" in places:
         header["mosaic"] = [rest.pop("grid")] * n
+    if extinction_v is None and said.extinction_v is not None:
+        extinction_v = torch.full((n,), said.extinction_v)
     if extinction_v is not None:
         images = brightened(images, extinction_v, bands)
         header["deredden_extinction_v"] = extinction_v.tolist()
@@ -341,6 +348,20 @@ def known_extinctions(positions: Any, column: str, options: ImageOptions) -> Dus
     }
     numbered = replace(places, ids=tuple(str(row) for row in range(len(places))), **known)
     return DustyPositions(places, numbered, values, column)
+
+
+def _one_extinction(given: Mapping[str, Any]) -> float:
+    """The A_V, mag, that is to be taken off all images."""
+    if "deredden" in given:
+        raise MelotteValueError(
+            f"deredden_v: one A_V for all does not go with a column of them, {given['deredden']!r}"
+        )
+    values = _numbers("deredden_v", given["deredden_v"])
+    if len(values) != 1 or not 0 <= values[0] <= MOST_EXTINCTION:
+        raise MelotteValueError(
+            f"deredden_v: found {given['deredden_v']!r}; needs one in [0, {MOST_EXTINCTION:g}] mag"
+        )
+    return values[0]
 
 
 def _with_extinctions(

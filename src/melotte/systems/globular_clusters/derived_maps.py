@@ -22,6 +22,8 @@ from melotte.telescope.map_smoothing import smoothed
 
 LEAST_LIGHT = 3.0
 """Standard deviations of the noise below which a pixel of light gives no mass over light."""
+_NO_FLUX = 1e-12
+"""Flux that rounding leaves of none."""
 
 
 def luminosity(flux: Tensor, distance: Tensor, extinction_v: Tensor | float = 0.0) -> Tensor:
@@ -41,6 +43,39 @@ def luminosity(flux: Tensor, distance: Tensor, extinction_v: Tensor | float = 0.
     modulus = 5 * torch.log10(distance) + 10 + extinction_v
     factor = 10 ** (0.4 * (SOLAR_MAGNITUDE_V + modulus - FLUX_ZERO_POINT))
     return flux * factor.view(-1, *[1] * (flux.ndim - 1)).to(flux)
+
+
+def smoothed_light(
+    observation: Observation, medians: Mapping[str, NDArray[np.float64]], data: DataSettings
+) -> tuple[Tensor, Tensor]:
+    """Light in V, smoothed as the maps of mass are, at the median distance.
+
+    Parameters
+    ----------
+    observation : Observation
+        Its ``extinction_v``, where it has one, is taken off.
+    medians : mapping
+        With ``distance`` (n,), kpc.
+    data : DataSettings
+
+    Returns
+    -------
+    light : Tensor, float64, shape (n, rows, columns), Lsun_V
+        Unknown pixels are filled from around before the smoothing.
+    noise : Tensor, float64, shape (n,), Lsun_V
+        Standard deviation of a pixel before the smoothing; next to nothing, but above 0, where it
+        is 0 or unknown.
+    """
+    flux, noise = (one.cpu() for one in map_fluxes(observation))
+    light = flux[:, 0].double()
+    if data.smoothing == 0:
+        whole = np.stack([filled(one) for one in light.numpy()])
+        light = smoothed(torch.from_numpy(whole), data.mass_smoothing)
+    dust: Any = observation.data.get("extinction_v", 0.0)
+    dust = dust.cpu() if isinstance(dust, Tensor) else dust
+    distance = torch.as_tensor(medians["distance"])
+    least = noise[:, 0].double().nan_to_num(0.0).clamp(min=_NO_FLUX)
+    return luminosity(light, distance, dust), luminosity(least, distance, dust)
 
 
 def derived_maps(
@@ -67,20 +102,11 @@ def derived_maps(
     """
     log_mass = (mass_map.mean if isinstance(mass_map, MapPosterior) else mass_map)[:, 0]
     mass = 10 ** log_mass.double().cpu()
-    flux, noise = (one.cpu() for one in map_fluxes(observation))
-    light = flux[:, 0].double()
+    light, noise = smoothed_light(observation, medians, data)
     sigma = data.mass_smoothing
-    if data.smoothing == 0:
-        whole = np.stack([filled(one) for one in light.numpy()])
-        light = smoothed(torch.from_numpy(whole), sigma)
-    dust: Any = observation.data.get("extinction_v", 0.0)
-    dust = dust.cpu() if isinstance(dust, Tensor) else dust
-    distance = torch.as_tensor(medians["distance"])
-    solar = luminosity(light, distance, dust)
     # A Gaussian leaves white noise smaller by 2 sqrt(pi) standard deviations.
-    lowest = LEAST_LIGHT * noise[:, 0].double() / max(2 * math.sqrt(math.pi) * sigma, 1.0)
-    seen = light > lowest.nan_to_num(0.0)[:, None, None].clamp(min=1e-12)
-    ratio = torch.where(seen, mass / solar, torch.nan)
+    lowest = LEAST_LIGHT * noise / max(2 * math.sqrt(math.pi) * sigma, 1.0)
+    ratio = torch.where(light > lowest[:, None, None], mass / light, torch.nan)
     return {
         "mass": (mass.float().numpy(), "solMass", "median mass of a pixel"),
         "mass_to_light_v": (

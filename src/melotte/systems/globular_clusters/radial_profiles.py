@@ -53,6 +53,27 @@ def radial_profiles(maps: ArrayLike, centres: Array, n_bins: int = N_BINS) -> Ar
     ----------
     Chardin & Bianchini 2021, MNRAS 504, 5656, Eq. 3.
     """
+    total, number = ring_sums(maps, centres, n_bins)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def ring_sums(
+    maps: ArrayLike, centres: Array, n_bins: int = N_BINS
+) -> tuple[Array, NDArray[np.int64]]:
+    """Sums of the pixels in rings, and how many they are.
+
+    Parameters
+    ----------
+    maps : array, shape (n, rows, columns)
+        Pixels that are not finite are left out, and so are those beyond the last ring.
+    centres : array, shape (n, 2), columns and rows
+    n_bins : int
+
+    Returns
+    -------
+    sums, numbers : array, shape (n, n_bins)
+        0 for rings without pixels.
+    """
     values = np.asarray(maps, dtype=float)
     n, rows, columns = values.shape
     width = profile_edges(rows, columns, n_bins)[1]
@@ -62,6 +83,5 @@ def radial_profiles(maps: ArrayLike, centres: Array, n_bins: int = N_BINS) -> Ar
     good = np.isfinite(values) & (ring < n_bins)
     key = (np.arange(n)[:, None, None] * n_bins + ring)[good]
     number = np.bincount(key, minlength=n * n_bins)
-    total = np.bincount(key, weights=values[good], minlength=n * n_bins)
-    mean = np.where(number > 0, total / np.maximum(number, 1), np.nan)
-    return mean.reshape(n, n_bins)
+    total = np.bincount(key, weights=values[good], minlength=n * n_bins).astype(float)
+    return total.reshape(n, n_bins), number.reshape(n, n_bins).astype(np.int64)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from melotte.engine.result_maps import DerivedTables
 from melotte.engine.results import ResultColumn
 from melotte.parameters import Parameter, Prior
 from melotte.systems.areas import Area, PlacedSystem
@@ -19,6 +20,7 @@ from melotte.systems.globular_clusters.derived_maps import derived_maps
 from melotte.systems.globular_clusters.judging import PUBLISHED, MapJudge
 from melotte.systems.globular_clusters.library_stars import load_stars
 from melotte.systems.globular_clusters.losses import floored_log_likelihood
+from melotte.systems.globular_clusters.mass_profiles import mass_profiles
 from melotte.systems.globular_clusters.network import GlobularNetwork
 from melotte.systems.globular_clusters.observing import observe
 from melotte.systems.globular_clusters.photometry import (
@@ -89,6 +91,16 @@ class ClusterMapSystem(PlacedSystem):
     ) -> Mapping[str, tuple[Any, str, str]]:
         """Mass and M/L of each pixel; see :func:`.derived_maps.derived_maps`."""
         return derived_maps(observation, outputs["mass_map"], medians, self.data)
+
+    def derived_tables(
+        self,
+        observation: Observation,
+        outputs: Mapping[str, Any],
+        medians: Mapping[str, Any],
+    ) -> Mapping[str, DerivedTables]:
+        """Radial profiles of mass, light and M/L; see :mod:`.mass_profiles`."""
+        found = mass_profiles(observation, outputs["mass_map"], medians, self.data)
+        return {"profile": found.tables()}
 
     def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
         """Flux, colour, size and noise of each map."""
