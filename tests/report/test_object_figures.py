@@ -71,14 +71,11 @@ def test_maps_are_made_of_named_globulars_alone(tmp_path, monkeypatch):
     )
     run = []
     monkeypatch.setattr(
-        "melotte.engine.network_outputs.run_network",
-        lambda model, one: run.append(one.ids) or {"mass_map": torch.zeros(1, 1, 8, 8)},
-    )
-    monkeypatch.setattr(
-        "melotte.report.map_gallery.measured_figure", lambda *given: new_figure(1, 1)[0]
+        "melotte.report.mass_map_diagrams.mass_map_diagram",
+        lambda model, result, image: run.append(image.name) or new_figure(1, 1)[0],
     )
     assert write_figures(Drawing(model, result, [observation], names=("a", "c")), tmp_path) == 2
-    assert run == [("a",), ("c",)]
+    assert run == ["a", "c"]
 
 
 def test_as_many_are_drawn_as_are_named(tmp_path, monkeypatch):

@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from melotte.report.style import (
     BLUE,
+    COUNT_FLOOR,
     CYCLE,
     DENSITY,
-    FEWEST,
     GREY,
     INK,
     MARKERS,
@@ -143,7 +143,7 @@ def _true_inferred(
         extent=(*extent, *extent),
         mincnt=1,
         bins="log",
-        vmin=FEWEST,
+        vmin=COUNT_FLOOR,
         cmap=DENSITY,
         linewidths=0,
         rasterized=True,
@@ -259,7 +259,7 @@ def _visibilities(axes: Axes, true: Array, given: Array, high: float) -> None:
         extent=extent,
         mincnt=1,
         bins="log",
-        vmin=FEWEST,
+        vmin=COUNT_FLOOR,
         cmap=DENSITY,
         linewidths=0,
     )

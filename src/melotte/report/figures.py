@@ -17,10 +17,10 @@ from melotte.errors import MelotteFileError
 from melotte.report.corner import corner_figure
 from melotte.report.style import (
     BLUE,
+    COUNT_FLOOR,
     CYCLE,
     DENSITY,
     FAINT,
-    FEWEST,
     GREY,
     INK,
     MARKERS,
@@ -95,7 +95,7 @@ def recovery_figure(
                 extent=(*extent, *extent),
                 mincnt=1,
                 bins="log",
-                vmin=FEWEST,
+                vmin=COUNT_FLOOR,
                 cmap=DENSITY,
                 linewidths=0,
             )

@@ -14,6 +14,7 @@ from scipy import stats
 from melotte.errors import MelotteValueError
 from melotte.report.style import (
     BLUE,
+    COUNT_FLOOR,
     CYCLE,
     DENSITY,
     GREY,
@@ -82,8 +83,8 @@ def error_figure(results: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
     ):
         if len(true):
             panel.hexbin(
-                true, error, gridsize=(36, 24), extent=extent, mincnt=1, bins="log", vmin=FEWEST,
-                cmap=DENSITY, linewidths=0, alpha=0.45, rasterized=True,
+                true, error, gridsize=(36, 24), extent=extent, mincnt=1, bins="log",
+                vmin=COUNT_FLOOR, cmap=DENSITY, linewidths=0, alpha=0.45, rasterized=True,
             )  # fmt: skip
         centres, rows = percentiles_in_bins(true, error)
         panel.fill_between(centres, rows[:, 0], rows[:, 2], color=BLUE, alpha=0.3, lw=0)

@@ -21,7 +21,7 @@ PINK, SKY, INK, GREY = "#cc79a7", "#56b4e9", "#222b33", "#8a949e"
 CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
 """Okabe & Ito 2008, in an order in which neighbours differ in lightness too."""
 FAINT = "#eceff2"
-FEWEST = 0.3
+COUNT_FLOOR = 0.3
 """Count that logarithmic cells of DENSITY begin at: a cell of one is not white as the paper."""
 DENSITY = LinearSegmentedColormap.from_list("density", ["#ffffff", "#9cc4de", BLUE, "#06283d"])
 SMALL, NORMAL, LARGE = 8.0, 9.0, 10.5
