@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from image_degeneracy import DegeneratePair, degenerate_pair, magnitude_differences
-from image_systems_measures import bin_names, bound_and_error, coverage_rows, in_bin
+from image_systems_measures import bound_and_error, coverage_rows, in_bin
 from image_systems_methods import Method, Reading, Truth, read_all
 from image_systems_mocks import TestGround
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from melotte.engine.training import train
 from melotte.parameters import Parameter
 from melotte.report.posterior_shapes import map_shapes
 from melotte.systems.base import Batch
+from melotte.systems.cluster_images.judging import bin_names
 from melotte.systems.registry import build_system, load_preset
 
 PRESET = "m83-five-bands"

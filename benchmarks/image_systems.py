@@ -45,6 +45,7 @@ from melotte.engine.json_values import plain_json
 from melotte.engine.mocks import mock_batch
 from melotte.engine.model_files import Model
 from melotte.engine.random import Stream, seeded_globally
+from melotte.systems.cluster_images.judging import PUBLISHED_BOUNDS
 from melotte.systems.registry import build_system, load_preset
 
 PRESETS = {1: ("m31-paper1", "m31"), 2: ("m83-paper2", "m83")}
@@ -132,7 +133,7 @@ def paper_two(
     """All measurements of Paper II."""
     parameters = ground.parameters
     plain, truth, readings = compare(
-        methods, paper2.mocks(ground, options.n), options.seed, paper2.PUBLISHED, "Test mocks"
+        methods, paper2.mocks(ground, options.n), options.seed, PUBLISHED_BOUNDS, "Test mocks"
     )
     tables.show_bounds(plain, parameters, TITLES)
     tables.show_coverage(plain, parameters, TITLES)
@@ -153,7 +154,7 @@ def paper_two(
     drawn, scatter = paper2.stochastic(ground, methods, options.draws)
     tables.show_stochastic(scatter, parameters, TITLES)
     if options.figures:
-        found = drawings.test_figures(truth, readings, plain, parameters, TITLES, paper2.PUBLISHED)
+        found = drawings.test_figures(truth, readings, plain, parameters, TITLES, PUBLISHED_BOUNDS)
         found |= drawings.stochastic_figures(drawn, parameters)
         drawings.save(found, options.figures)
     return {"test": plain, "class_same_noise": same, "scaled_fields": scaled, "stochastic": scatter}

@@ -11,11 +11,10 @@ import image_systems_paper1 as paper1
 import image_systems_paper2 as paper2
 import numpy as np
 import torch
-from image_systems_measures import bin_names
 from image_systems_methods import LIMITED, Reading, Truth
 from image_systems_mocks import PLANTED, TestGround
 
-from melotte.parameters import Parameter
+from melotte.parameters import Parameter, on_scale
 from melotte.report import cluster_image_figures as figures
 from melotte.report.cluster_image_galleries import (
     Gallery,
@@ -30,7 +29,9 @@ from melotte.report.cluster_image_populations import (
     colour_figure,
     mass_function_figure,
 )
+from melotte.report.visibility_figures import class_visibility_figure, coverage_visibility_figure
 from melotte.sky.light_tables import MassDepth, light_table
+from melotte.systems.cluster_images.judging import bin_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +81,7 @@ def test_figures(
             }
             for key, entry in found.items()
         }
-        drawn[level.replace("_", "-")] = figures.coverage_visibility_figure(
+        drawn[level.replace("_", "-")] = coverage_visibility_figure(
             bin_names(),
             curves,  # type: ignore[arg-type]
             float(level[-2:]) / 100,
@@ -88,7 +89,7 @@ def test_figures(
     for key, reading in shown.items():
         if not np.isfinite(reading.probability).any() or known.all():
             continue
-        drawn[f"class-{key}"] = figures.class_visibility_figure(
+        drawn[f"class-{key}"] = class_visibility_figure(
             reading.probability, reading.visibility, known, truth.visibility, titles[key]
         )
         drawn[f"selection-{key}"] = figures.selection_figure(
@@ -126,9 +127,7 @@ def bank_colours(ground: TestGround, n: int) -> dict[str, Figure]:
     stars = simulator.scenes.draw_stars(set_up, generator)
     theta = dict(zip(ground.names, stars.theta.cpu().numpy().T, strict=True))
     dust = theta.get("extinction_v")
-    columns = {
-        figures.axis_name(p): figures.on_scale(p, theta[p.name]) for p in ground.parameters[:3]
-    }
+    columns = {figures.axis_name(p): on_scale(p, theta[p.name]) for p in ground.parameters[:3]}
     mass = theta["log_mass"]
     low, high = simulator.data.clusters.log_mass
     middles = [low + 0.1 * (high - low), (low + high) / 2, high - 0.1 * (high - low)]

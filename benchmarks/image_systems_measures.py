@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,33 +15,20 @@ from melotte.engine.evaluation import roc_auc
 from melotte.engine.point_errors import point_errors
 from melotte.parameters import Parameter
 from melotte.report.posterior_shapes import map_shapes
+from melotte.systems.cluster_images.judging import LEVELS, VISIBILITIES, bound
 
 Array = NDArray[np.floating[Any]]
 
 RESAMPLES = 200
-VISIBILITIES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, math.inf)
 OLD = 8.0
 """log10(age/yr) from which age and extinction are hard to tell apart (Paper II, Sect. 4.1)."""
 SEEN = 2.0
 """Visibility above which a cluster should be told from its background."""
-LEVELS = {"coverage_68": 0.68, "coverage_95": 0.95}
-
-
-def bin_names() -> list[str]:
-    """Of the bins of visibility."""
-    pairs = itertools.pairwise(VISIBILITIES)
-    return [f"{low:g}-{high:g}" if high < math.inf else f"> {low:g}" for low, high in pairs]
 
 
 def in_bin(visibility: Array, number: int) -> NDArray[np.bool_]:
     """Which clusters are in a bin of visibility."""
     return (visibility >= VISIBILITIES[number]) & (visibility < VISIBILITIES[number + 1])
-
-
-def bound(error: Array) -> float:
-    """95th percentile of absolute errors; NaN of fewer than two."""
-    size = np.abs(error[np.isfinite(error)])
-    return float(np.quantile(size, 0.95)) if len(size) > 1 else math.nan
 
 
 def bound_and_error(error: Array, seed: int = 0) -> tuple[float, float]:

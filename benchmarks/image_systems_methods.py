@@ -17,8 +17,7 @@ from melotte.engine.network_outputs import device_of, run_network
 from melotte.engine.random import keyed_generator
 from melotte.networks.autoregressive import AutoregressivePosterior
 from melotte.networks.conditioned import ConditionedPosterior
-from melotte.parameters import Parameter, Prior
-from melotte.report.cluster_image_figures import on_scale
+from melotte.parameters import Parameter, Prior, on_scale
 from melotte.report.posterior_shapes import sampled_maps
 from melotte.systems.base import Batch, Observation
 from melotte.systems.bialopetravicius.activation_maps import ActivationMap

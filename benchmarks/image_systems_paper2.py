@@ -18,14 +18,12 @@ from image_systems_methods import LIMITED, Method, Reading, Truth, posterior_map
 from image_systems_mocks import TestGround
 from numpy.typing import NDArray
 
-from melotte.report.cluster_image_figures import on_scale
+from melotte.parameters import on_scale
 from melotte.report.cluster_image_galleries import StochasticMap
 from melotte.systems.base import Batch
 
 Array = NDArray[np.floating[Any]]
 
-PUBLISHED = {"log_age": 0.9, "extinction_v": 1.4, "log_mass": 0.4, "half_number_radius": 0.2}
-"""95 % bounds on real fields of M83 (Sect. 4.1): dex, mag, dex, dex."""
 GOALS = {"log_age": 0.7, "extinction_v": 1.0, "log_mass": 0.3, "half_number_radius": 0.15}
 """What is wanted of ours on the simulated fields."""
 PUBLISHED_SHAPES = {"bimodal": "< 0.01", "extended": "~ 0.2"}

@@ -7,10 +7,10 @@ from typing import Any
 
 import image_systems_paper1 as paper1
 import image_systems_paper2 as paper2
-from image_systems_measures import bin_names
 from image_systems_methods import LIMITED
 
 from melotte.parameters import Parameter
+from melotte.systems.cluster_images.judging import bin_names
 
 UNITS = {"extinction_v": "mag"}
 

@@ -117,9 +117,10 @@ def train(
         )
     typer.echo(f"model: {output}")
     if figures is not None:
+        from melotte.engine.run_folders import folder_of
         from melotte.report.learning_curves import write_learning_curve
 
-        drawn = write_learning_curve(f"{output}.run", figures)
+        drawn = write_learning_curve(folder_of(output), figures)
         typer.echo("figures: none, no pass was done" if drawn is None else f"figures: {drawn}")
 
 

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from melotte.errors import MelotteValueError
@@ -154,6 +156,22 @@ class Parameter:
             return cls(**entry)
         except TypeError as error:
             raise MelotteValueError(f"parameter entry {entry!r} is malformed: {error}") from error
+
+
+def on_scale(parameter: Parameter, values: ArrayLike) -> NDArray[np.float64]:
+    """Values of a parameter on the scale of its prior: log10 where that is logarithmic.
+
+    Parameters
+    ----------
+    parameter : Parameter
+    values : array of any shape, the parameter's unit
+
+    Returns
+    -------
+    array, of the same shape
+    """
+    given = np.asarray(values, dtype=float)
+    return np.log10(given) if parameter.scale == "log" else given
 
 
 def _normal_cdf(score: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from image_systems_robustness import turned, width_without_pixel
 from melotte.engine.model_files import Model
 from melotte.parameters import Parameter
 from melotte.systems.base import Observation
+from melotte.systems.cluster_images.judging import bin_names
 from melotte.systems.registry import build_system, load_preset
 from melotte.telescope.psf import HubblePSF
 
@@ -56,7 +57,7 @@ def test_errors_are_those_planted_and_are_compared_on_the_same_clusters():
     assert rows["p95_abs"] == pytest.approx(0.196, rel=0.06)
     assert rows["p95_young"] == pytest.approx(rows["p95_old"], rel=0.15)
     bounds = rows["p95_by_visibility"]
-    assert len(bounds) == len(measures.bin_names())
+    assert len(bounds) == len(bin_names())
     seen = np.array(bounds)[np.isfinite(bounds)]
     assert (abs(seen / 0.196 - 1) < 0.4).all()
     # The error of a quantile of |normal| is sqrt(q(1-q)/n) over its density.
@@ -75,7 +76,7 @@ def test_coverage_finds_widths_that_are_too_small(stated, low, high):
     assert (n, error) == (N, pytest.approx(np.sqrt(fraction * (1 - fraction) / N), rel=0.05))
     counted = [entry[2] for entry in rows["by_visibility"]]
     assert sum(counted) == N
-    assert len(counted) == len(measures.bin_names())
+    assert len(counted) == len(bin_names())
 
 
 def test_classes_are_judged_by_visibility():

@@ -14,6 +14,7 @@ from melotte.report import cluster_image_figures as figures
 from melotte.report import cluster_image_galleries as galleries
 from melotte.report import cluster_image_grids as grids
 from melotte.report import cluster_image_populations as populations
+from melotte.report import visibility_figures as visibilities
 from melotte.report.style import BLUE, RED
 
 PARAMETERS = (
@@ -80,13 +81,13 @@ def test_class_and_visibility_show_every_mock_and_field():
     true = np.where(cluster, 10 ** rng.uniform(-0.5, 2, N), 0)
     seen = np.where(cluster, true * 10 ** (0.1 * rng.normal(size=N)), 0.0)
     probability = np.clip(np.where(cluster, 0.9, 0.1) + 0.1 * rng.normal(size=N), 0, 1)
-    figure = figures.class_visibility_figure(probability, seen, cluster, true, "ours")
+    figure = visibilities.class_visibility_figure(probability, seen, cluster, true, "ours")
     assert everything_inside(figure)
     main = next(axes for axes in figure.axes if axes.get_xlabel() == "probability of a cluster")
     assert [len(one.get_offsets()) for one in main.collections] == [N // 2, N // 2]
     corner = next(axes for axes in figure.axes if axes.get_xlabel() == "true visibility")
     assert float(corner.get_title(loc="left").split()[3]) == pytest.approx(0.196, abs=0.03)
-    assert len(figures.class_visibility_figure(probability, seen, cluster).axes) == 3
+    assert len(visibilities.class_visibility_figure(probability, seen, cluster).axes) == 3
 
 
 def test_pairs_of_parameters_have_six_panels_and_colours_of_visibility():
@@ -117,7 +118,7 @@ def test_fields_that_look_like_clusters_stand_out():
 
 def test_coverage_is_drawn_at_each_bin():
     rows = {"ours": {"log_age": ([0.6, 0.7], [0.02, 0.03])}, "other": {"log_age": ([0.5] * 2,) * 2}}
-    figure = figures.coverage_visibility_figure(["< 1", "> 1"], rows)
+    figure = visibilities.coverage_visibility_figure(["< 1", "> 1"], rows)
     assert everything_inside(figure)
     np.testing.assert_allclose(figure.axes[0].containers[0][0].get_ydata(), [0.6, 0.7])
 

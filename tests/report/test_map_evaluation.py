@@ -17,6 +17,7 @@ from melotte.report.map_evaluation import CAPTIONS, map_figures
 from melotte.report.map_gallery import measured_figure
 from melotte.report.residual_panels import CountedPairs
 from melotte.systems.base import Observation
+from melotte.systems.globular_clusters.derived_maps import smoothed_light
 from melotte.systems.globular_clusters.judging import MapExample, MapJudge
 from melotte.systems.globular_clusters.map_readings import MapReading, MapTruth, of_map
 from melotte.systems.globular_clusters.map_scores import MapScores
@@ -173,11 +174,11 @@ def test_a_measured_cluster_s_ratio_is_drawn_below_its_mass():
         "noise": torch.tensor([[1e-3]]),
         "pixel_scale": torch.tensor([0.5]),
     }
+    observation, data = Observation(fields, ("a",)), DataSettings(mass_smoothing=0)
     found = mass_profiles(
-        Observation(fields, ("a",)),
+        observation,
         MapPosterior(log_map, torch.full_like(log_map, 0.1)),
-        {"distance": np.array([20.0])},
-        DataSettings(mass_smoothing=0),
+        smoothed_light(observation, {"distance": np.array([20.0])}, data),
     )
     scale = np.full((40, 40), 0.1)
     given = (flux.numpy(), log_map[0, 0].numpy(), scale, 0.5, "a")

@@ -73,7 +73,7 @@ class TableLayer(MapLayer):
 
 @dataclass(frozen=True)
 class DerivedTables:
-    """What a system's ``derived_tables`` gives under a name: one table an object of a batch.
+    """What a system's ``derived_maps`` may give under a name: one table an object of a batch.
 
     Parameters
     ----------
@@ -106,8 +106,7 @@ def object_maps(
     ----------
     system : System
         With ``derived_maps(observation, outputs, medians)``, if it has any: a mapping from names
-        to (values (batch, n_rows, n_columns), unit, description). Likewise
-        ``derived_tables(observation, outputs, medians)``, a mapping to :class:`DerivedTables`.
+        to (values (batch, n_rows, n_columns), unit, description) or to :class:`DerivedTables`.
     observation : Observation
     outputs : mapping
         Of the network.
@@ -138,15 +137,14 @@ def object_maps(
                 )
     derive = getattr(system, "derived_maps", None)
     found = {} if derive is None else derive(observation, outputs, medians)
-    for name, (values, unit, description) in found.items():
-        plain = np.asarray(values, dtype=np.float32)
+    for name, given in found.items():
         for i in range(n):
-            layers[i].append(MapLayer(name, plain[i], unit, description))
-    tabulate = getattr(system, "derived_tables", None)
-    tables = {} if tabulate is None else tabulate(observation, outputs, medians)
-    for name, table in tables.items():
-        for i in range(n):
-            layers[i].append(_table_layer(name, table, i))
+            if isinstance(given, DerivedTables):
+                layers[i].append(_table_layer(name, given, i))
+            else:
+                values, unit, description = given
+                plain = np.asarray(values[i], dtype=np.float32)
+                layers[i].append(MapLayer(name, plain, unit, description))
     return [tuple(one) for one in layers]
 
 

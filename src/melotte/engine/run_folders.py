@@ -22,6 +22,8 @@ from melotte.engine.json_values import plain_json
 from melotte.errors import MelotteFileError, MelotteValueError
 
 CHECKPOINT_VERSION = 1
+LOG = "log.jsonl"
+"""Name of a run's log, one JSON object a line."""
 _KEYS = {"version", "identity", "state", "constants", "network", "average", "best", "optimizer"}
 
 
@@ -64,6 +66,12 @@ class TrainingState:
             setattr(self, one.name, values[one.name])
 
 
+def folder_of(output: str | os.PathLike[str]) -> Path:
+    """Where the run of a model lies: beside it."""
+    path = Path(output)
+    return path.with_name(path.name + ".run")
+
+
 class RunFolder:
     """The folder of one training run.
 
@@ -86,7 +94,7 @@ class RunFolder:
     @property
     def log_path(self) -> Path:
         """One JSON object a line."""
-        return self.path / "log.jsonl"
+        return self.path / LOG
 
     def create(self, afresh: bool) -> None:
         """Make the folder; ``afresh`` removes the checkpoint and log of an earlier run.

@@ -21,7 +21,7 @@ from melotte.engine.json_values import plain_json
 from melotte.engine.model_files import Model, library_versions, save_model
 from melotte.engine.progress import Progress
 from melotte.engine.random import Stream, seeded_globally
-from melotte.engine.run_folders import RunFolder, TrainingState
+from melotte.engine.run_folders import RunFolder, TrainingState, folder_of
 from melotte.engine.settings import LocalSettings, TrainingSettings
 from melotte.engine.starting_weights import check_start, set_rates, take_weights
 from melotte.engine.weight_averages import WeightAverage
@@ -80,7 +80,7 @@ class TrainingRun:
         )
         decisive = {k: self.preset.get(k) for k in ("name", "system", "data", "model")}
         self.folder = RunFolder(
-            output.with_name(output.name + ".run"),
+            folder_of(output),
             decisive
             | sections
             | {"devices": local.devices}

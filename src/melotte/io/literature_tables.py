@@ -152,8 +152,8 @@ def _in_unit(table: TableFile, parameter: str, unit: str) -> TableFile:
 
 def _with_both_ages(table: TableFile, linear: str, logarithmic: str) -> TableFile:
     """The same with both columns, where it has either."""
-    lower = {name.lower(): name for name in table.columns}
-    own = {name: lower[name] for name in (linear, logarithmic) if name in lower}
+    found = {name: column_of(table, (name,)) for name in (linear, logarithmic)}
+    own = {name: column for name, column in found.items() if column is not None}
     if not own:
         return table
     age = log_age = np.full(table.n_rows, np.nan)

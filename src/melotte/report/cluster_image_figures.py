@@ -14,20 +14,18 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.colors import LogNorm
 from numpy.typing import ArrayLike, NDArray
 
+from melotte.parameters import on_scale
 from melotte.report.style import (
     BLUE,
     COUNT_FLOOR,
-    CYCLE,
     DENSITY,
     GREY,
     INK,
-    MARKERS,
     RED,
     SMALL,
-    dress,
     label,
     legend,
     new_figure,
@@ -44,16 +42,7 @@ Array = NDArray[np.float64]
 
 BOUND = 0.95
 """Share of the clusters between the dashed lines."""
-FAINTEST_SHOWN = 0.1
-"""Visibilities below are drawn here."""
-CLASS = LinearSegmentedColormap.from_list("class", [INK, "#2b4c6f", BLUE, RED])
 SELECTION = "viridis"
-
-
-def on_scale(parameter: Parameter, values: ArrayLike) -> Array:
-    """Values of a parameter on the scale of its prior: log10 where that is logarithmic."""
-    given = np.asarray(values, dtype=float)
-    return np.log10(given) if parameter.scale == "log" else given
 
 
 def axis_name(parameter: Parameter) -> str:
@@ -169,107 +158,6 @@ def _true_inferred(
     )
 
 
-def class_visibility_figure(
-    probability: ArrayLike,
-    visibility: ArrayLike,
-    is_cluster: ArrayLike,
-    true_visibility: ArrayLike | None = None,
-    title: str = "",
-) -> Figure:
-    """Probability of a cluster against visibility, for mocks and for empty fields.
-
-    Parameters
-    ----------
-    probability : array, shape (n,), 0 to 1
-    visibility : array, shape (n,), > 0
-        Inferred.
-    is_cluster : array of bool, shape (n,)
-    true_visibility : array, shape (n,), optional
-        Of the clusters; adds a panel of true against inferred.
-    title : str
-
-    Returns
-    -------
-    Figure
-
-    References
-    ----------
-    Paper II, Fig. 12.
-    """
-    given, seen = np.asarray(probability, dtype=float), np.asarray(visibility, dtype=float)
-    seen = np.clip(np.nan_to_num(seen, nan=FAINTEST_SHOWN), FAINTEST_SHOWN, None)
-    cluster = np.asarray(is_cluster, dtype=bool)
-    figure, axes = new_figure(
-        7.0, 5.2, 2, 2, width_ratios=[2.4, 1], height_ratios=[1, 2.2], sharex="col", sharey="row"
-    )
-    # The corner's axes are its own: true and inferred visibility.
-    axes[0, 1].remove()
-    main, top, side = axes[1, 0], axes[0, 0], axes[1, 1]
-    high = max(float(seen.max(initial=1.0)) * 1.3, 10.0)
-    bins = np.geomspace(FAINTEST_SHOWN, high, 36)
-    groups = (("empty fields", ~cluster, GREY), ("mock clusters", cluster, RED))
-    for name, chosen, colour in groups:
-        main.scatter(
-            given[chosen],
-            seen[chosen],
-            s=4,
-            color=colour,
-            linewidths=0,
-            alpha=0.5,
-            label=f"{name} ({chosen.sum()})",
-            rasterized=True,
-        )
-        shown = {"histtype": "step", "color": colour, "lw": 1.3}
-        top.hist(given[chosen], bins=np.linspace(0, 1, 41), **shown)
-        side.hist(seen[chosen], bins=list(bins), orientation="horizontal", **shown)
-    main.axvline(0.5, color=INK, lw=0.8, ls=":")
-    main.set(xlim=(-0.01, 1.01), ylim=(FAINTEST_SHOWN, high), yscale="log")
-    top.set(yscale="log", ylim=(0.7, 2 * max(len(given), 1)))
-    side.set(xscale="log", xlim=(0.7, 2 * max(len(given), 1)))
-    label(main, "probability of a cluster", "inferred visibility")
-    label(top, "", "number", title)
-    label(side, "number")
-    legend(main, loc="upper left", markerscale=2)
-    if true_visibility is None:
-        return figure
-    true = np.asarray(true_visibility, dtype=float)
-    chosen = cluster & np.isfinite(true) & (true > 0)
-    corner = figure.add_subplot(axes[0, 1].get_subplotspec())
-    dress(corner)
-    _visibilities(corner, true[chosen], seen[chosen], high)
-    return figure
-
-
-def _visibilities(axes: Axes, true: Array, given: Array, high: float) -> None:
-    """True against inferred visibility with 95 % bounds of their ratio."""
-    ends = np.array([FAINTEST_SHOWN, high])
-    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
-    axes.plot(ends, ends, color=GREY, lw=0.8)
-    label(axes, "true visibility", "inferred")
-    if not len(true):
-        return
-    held = np.clip(true, *ends)
-    extent = (*np.log10(ends), *np.log10(ends))
-    axes.hexbin(
-        held,
-        np.clip(given, *ends),
-        gridsize=26,
-        xscale="log",
-        yscale="log",
-        extent=extent,
-        mincnt=1,
-        bins="log",
-        vmin=COUNT_FLOOR,
-        cmap=DENSITY,
-        linewidths=0,
-    )
-    axes.set(xlim=ends, ylim=ends)
-    factor = float(np.quantile(np.abs(np.log10(given / true)), BOUND))
-    for sign in (-1, 1):
-        axes.plot(ends, ends * 10 ** (sign * factor), color=INK, lw=0.9, ls="--")
-    axes.set_title(f"95 % within {factor:.2f} dex", fontsize=SMALL, color=INK, loc="left")
-
-
 def selection_figure(
     estimate: ArrayLike,
     parameters: Sequence[Parameter],
@@ -362,52 +250,6 @@ def background_selection_figure(
     for text, one in (("p <= 0.5", INK), ("p > 0.5", BLUE), ("p > 0.99", RED)):
         first.scatter([], [], s=12, color=one, label=text)
     legend(first, loc="upper left", handletextpad=0.1, borderaxespad=0)
-    return figure
-
-
-def coverage_visibility_figure(
-    bins: Sequence[str],
-    coverage: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]],
-    level: float = 0.68,
-) -> Figure:
-    """Coverage of central intervals in bins of visibility.
-
-    Parameters
-    ----------
-    bins : sequence of str
-        Names of the bins.
-    coverage : mapping of method to mapping of parameter to (fractions, errors), each (n_bins,)
-    level : float
-        What is right.
-
-    Returns
-    -------
-    Figure
-        One panel a parameter, one curve a method.
-    """
-    names = list(dict.fromkeys(name for one in coverage.values() for name in one))
-    figure, axes = new_figure(2.6 * max(len(names), 1) + 0.4, 2.7, 1, max(len(names), 1))
-    place = np.arange(len(bins))
-    for panel, name in zip(axes[0], names, strict=False):
-        panel.axhline(level, color=GREY, lw=0.9, ls="--")
-        for k, (title, each) in enumerate(coverage.items()):
-            if name not in each:
-                continue
-            fraction, error = (np.asarray(one, dtype=float) for one in each[name])
-            panel.errorbar(
-                place + 0.12 * (k - (len(coverage) - 1) / 2),
-                fraction,
-                error,
-                color=CYCLE[k % len(CYCLE)],
-                marker=MARKERS[k % len(MARKERS)],
-                ms=4,
-                lw=1.2,
-                label=title,
-            )
-        panel.set_xticks(place, bins, rotation=45)
-        panel.set_ylim(0, 1.02)
-        label(panel, "true visibility", f"coverage of {100 * level:.0f} %", with_unit(name, ""))
-    legend(axes[0, 0], loc="lower right")
     return figure
 
 

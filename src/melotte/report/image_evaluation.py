@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from matplotlib.collections import PathCollection
-from numpy.typing import ArrayLike
-
 from melotte.report.cluster_image_figures import (
-    FAINTEST_SHOWN,
     background_selection_figure,
-    class_visibility_figure,
-    coverage_visibility_figure,
     selection_figure,
     true_inferred_figure,
 )
-from melotte.report.style import label
+from melotte.report.visibility_figures import class_visibility_figure, coverage_visibility_figure
 from melotte.systems.cluster_images.judging import (
     LEVELS,
     ImageJudge,
@@ -43,11 +36,6 @@ CAPTIONS = {
     "mock clusters in grey (Fig. 14).",
 }
 
-ROOM = 0.25
-"""How far axes of coverage reach below what is right, at least."""
-LEGEND = 0.3
-"""Share of the range of coverages that the legend takes below them."""
-
 
 def image_figures(judge: ImageJudge) -> dict[str, Figure]:
     """Figures by name; those whose quantities are known.
@@ -67,7 +55,9 @@ def image_figures(judge: ImageJudge) -> dict[str, Figure]:
         found |= coverage_figures(judge, readings)
     if readings.probability is None or readings.visibility is None:
         return found
-    found["classes"] = _class_figure(readings.probability, readings.visibility, readings)
+    found["classes"] = class_visibility_figure(
+        readings.probability, readings.visibility, cluster, readings.true_visibility
+    )
     quoted = readings.quoted
     if cluster.any():
         seen = readings.visibility[cluster]
@@ -77,18 +67,6 @@ def image_figures(judge: ImageJudge) -> dict[str, Figure]:
             quoted[~cluster], parameters, readings.probability[~cluster], quoted[cluster]
         )
     return found
-
-
-def _class_figure(probability: ArrayLike, visibility: ArrayLike, readings: ImageReadings) -> Figure:
-    """Class and visibility; true visibilities are held like the inferred ones, to be compared."""
-    held = np.maximum(readings.true_visibility, FAINTEST_SHOWN)
-    figure = class_visibility_figure(probability, visibility, readings.is_cluster, held)
-    for panel in figure.axes:
-        for dots in panel.collections:
-            if isinstance(dots, PathCollection):
-                # Those of the faintest lie on the axis, and would be cut in half.
-                dots.set_clip_on(False)
-    return figure
 
 
 def coverage_figures(judge: ImageJudge, readings: ImageReadings) -> dict[str, Figure]:
@@ -102,16 +80,7 @@ def coverage_figures(judge: ImageJudge, readings: ImageReadings) -> dict[str, Fi
             title: {key: (row[name][key], row[f"{name}_error"][key]) for key in row[name]}
             for title, row in rows.items()
         }
-        figure = coverage_visibility_figure(bin_names(), curves, level)
-        lowest = min(_lowest(*pair) for one in curves.values() for pair in one.values())
-        for panel in figure.axes:
-            panel.set_ylim(bottom=max(0.0, min(level - ROOM, lowest - LEGEND * (1 - lowest))))
-            label(panel, "visibility")
-        found[name.replace("_", "-")] = figure
+        found[name.replace("_", "-")] = coverage_visibility_figure(
+            bin_names(), curves, level, "visibility"
+        )
     return found
-
-
-def _lowest(fraction: ArrayLike, error: ArrayLike) -> float:
-    """Lowest end of the error bars; 1 where there is none."""
-    ends = np.asarray(fraction, dtype=float) - np.nan_to_num(np.asarray(error, dtype=float))
-    return float(ends[np.isfinite(ends)].min(initial=1.0))

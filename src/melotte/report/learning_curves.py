@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
+from melotte.engine.run_folders import LOG
 from melotte.errors import MelotteFileError, MelotteValueError
 from melotte.report.style import BLUE, GREY, ORANGE, SMALL, label, new_figure
 
@@ -43,7 +44,7 @@ def read_learning_curve(run_folder: str | Path) -> list[dict[str, Any]]:
     MelotteFileError
         When there is no log, or it is damaged.
     """
-    path = Path(run_folder) / "log.jsonl"
+    path = Path(run_folder) / LOG
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         entries = [json.loads(line) for line in lines]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from melotte.engine.network_outputs import run_network
 from melotte.networks.map_posteriors import MapPosterior
 from melotte.report.map_gallery import measured_figure
+from melotte.systems.globular_clusters.derived_maps import smoothed_light
 from melotte.systems.globular_clusters.mass_profiles import mass_profiles
 
 if TYPE_CHECKING:
@@ -33,14 +34,15 @@ def mass_map_diagram(model: Model, result: InferenceResult, image: MeasuredImage
     observation = _as_measured(model, result, image)
     found = run_network(model, observation)["mass_map"]
     distance = result.quantiles[image.row : image.row + 1, 1, result.names.index("distance")]
-    profiles = mass_profiles(observation, found, {"distance": distance}, system.data)
+    light = smoothed_light(observation, {"distance": distance}, system.data)
+    profiles = mass_profiles(observation, found, light)
     scale = None
     if isinstance(found, MapPosterior):
         found, scale = found.mean, found.standard_deviation()[0, 0].cpu().numpy()
     data: Any = observation.data
-    light, pixel_scale = data["flux"][0, 0].cpu().numpy(), float(data["pixel_scale"][0])
+    flux, pixel_scale = data["flux"][0, 0].cpu().numpy(), float(data["pixel_scale"][0])
     log_map = found[0, 0].cpu().numpy()
-    return measured_figure(light, log_map, scale, pixel_scale, image.name, profiles)
+    return measured_figure(flux, log_map, scale, pixel_scale, image.name, profiles)
 
 
 def _as_measured(model: Model, result: InferenceResult, image: MeasuredImage) -> Observation:

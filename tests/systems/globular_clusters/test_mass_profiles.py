@@ -13,7 +13,7 @@ from melotte.engine.mocks import mock_batch
 from melotte.engine.model_files import Model
 from melotte.networks.map_posteriors import MapPosterior
 from melotte.systems.base import Observation
-from melotte.systems.globular_clusters.derived_maps import luminosity
+from melotte.systems.globular_clusters.derived_maps import luminosity, smoothed_light
 from melotte.systems.globular_clusters.mass_profiles import mass_profiles
 from melotte.systems.globular_clusters.settings import DataSettings
 from melotte.systems.registry import build_system, load_preset
@@ -22,6 +22,10 @@ SIDE, SCALE, DISTANCE = 64, 0.5, 20.0
 DATA = DataSettings(size=SIDE, mass_smoothing=0)
 MEDIANS = {"distance": np.array([DISTANCE])}
 TINY_PIDOC = ["data.size=32", "data.least_stars=100", "model.loss=mse", "model.widths=[4, 4]"]
+
+
+def profiles_of(observation, mass_map):
+    return mass_profiles(observation, mass_map, smoothed_light(observation, MEDIANS, DATA))
 
 
 def cluster(ratio=1.7, noise=1e-6, hole=None):
@@ -45,7 +49,7 @@ def cluster(ratio=1.7, noise=1e-6, hole=None):
 
 def test_rings_hold_the_map_s_mass_and_its_ratio_to_light():
     observation, log_mass = cluster()
-    found = mass_profiles(observation, log_mass, MEDIANS, DATA)
+    found = profiles_of(observation, log_mass)
     np.testing.assert_allclose(found.centres, [[35, 30]], atol=1)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     radius = np.hypot(columns - found.centres[0, 0], rows - found.centres[0, 1]) * SCALE
@@ -65,12 +69,12 @@ def test_rings_hold_the_map_s_mass_and_its_ratio_to_light():
 def test_bands_are_sums_of_the_pixels_quantiles():
     observation, log_mass = cluster()
     posterior = MapPosterior(log_mass, torch.full_like(log_mass, 0.2))
-    found = mass_profiles(observation, posterior, MEDIANS, DATA)
+    found = profiles_of(observation, posterior)
     # 84 % of a normal distribution lie below 0.9945 standard deviations.
     np.testing.assert_allclose(found.high, found.mass * 10 ** (0.2 * 0.99446), rtol=1e-4)
     np.testing.assert_allclose(found.low, found.mass * 10 ** (-0.2 * 0.99446), rtol=1e-4)
     student = MapPosterior(log_mass, posterior.scale, torch.tensor([3.0]))
-    wider = mass_profiles(observation, student, MEDIANS, DATA)
+    wider = profiles_of(observation, student)
     assert (wider.high > found.high).all()
 
 
@@ -78,14 +82,14 @@ def test_unknown_pixels_are_in_neither_side_of_the_ratio():
     observation, log_mass = cluster(hole=(slice(20, 34), slice(33, 60)))
     # Whatever the network makes of the hole, the rings around it keep their M/L.
     log_mass[:, :, 20:28, 45:60] += 0.5
-    found = mass_profiles(observation, log_mass, MEDIANS, DATA)
+    found = profiles_of(observation, log_mass)
     partly = found.known[0] > 0
     assert (found.known[0, :13] < 1).all()
     assert np.isnan(found.mass_to_light_v[0, ~partly]).all()
     np.testing.assert_allclose(found.mass_to_light_v[0, partly], 1.7, rtol=1e-4)
     assert found.mass.sum() == pytest.approx(float((10**log_mass).sum()), rel=2e-3)
     blind, log_mass = cluster(hole=(slice(None), slice(None)))
-    found = mass_profiles(blind, log_mass, MEDIANS, DATA)
+    found = profiles_of(blind, log_mass)
     assert np.isnan(found.mass_to_light_v).all()
     assert (found.known == 0).all()
     assert (found.light == 0).all()
@@ -93,7 +97,7 @@ def test_unknown_pixels_are_in_neither_side_of_the_ratio():
 
 
 def test_light_below_the_noise_gives_no_ratio():
-    found = mass_profiles(*cluster(noise=30.0), MEDIANS, DATA)
+    found = profiles_of(*cluster(noise=30.0))
     given = np.isfinite(found.mass_to_light_v[0])
     assert given[:10].all()
     assert not given[-1]

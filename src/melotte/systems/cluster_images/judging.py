@@ -24,7 +24,7 @@ from torch import Tensor
 from melotte.engine.coverage import interval_coverage, pit_values, sbc_ranks
 from melotte.engine.point_errors import point_errors
 from melotte.engine.random import keyed_generator
-from melotte.parameters import Parameter, Prior
+from melotte.parameters import Parameter, Prior, on_scale
 from melotte.systems.base import Batch
 from melotte.systems.cluster_images.settings import DataSettings
 from melotte.systems.cluster_images.system import LOW_VISIBILITY
@@ -207,11 +207,10 @@ def bin_names() -> list[str]:
 
 def errors_on_scale(estimate: Array, truth: Array, parameters: tuple[Parameter, ...]) -> Array:
     """Estimate less truth, shape (n, n_parameters); of log10 where a parameter's scale is that."""
-    columns = []
-    for i, parameter in enumerate(parameters):
-        given, true = estimate[:, i], truth[:, i]
-        log = parameter.scale == "log"
-        columns.append(np.log10(given) - np.log10(true) if log else given - true)
+    columns = [
+        on_scale(parameter, estimate[:, i]) - on_scale(parameter, truth[:, i])
+        for i, parameter in enumerate(parameters)
+    ]
     return np.stack(columns, 1)
 
 

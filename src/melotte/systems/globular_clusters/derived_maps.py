@@ -79,19 +79,15 @@ def smoothed_light(
 
 
 def derived_maps(
-    observation: Observation,
-    mass_map: MapPosterior | Tensor,
-    medians: Mapping[str, NDArray[np.float64]],
-    data: DataSettings,
+    mass_map: MapPosterior | Tensor, light: tuple[Tensor, Tensor], data: DataSettings
 ) -> dict[str, tuple[NDArray[np.float32], str, str]]:
     """Mass and M/L_V of each pixel.
 
     Parameters
     ----------
-    observation : Observation
     mass_map : MapPosterior or Tensor, shape (n, 1, rows, columns), log10(Msun/px)
-    medians : mapping
-        With ``distance`` (n,), kpc.
+    light : tuple of Tensor
+        Of :func:`smoothed_light`.
     data : DataSettings
 
     Returns
@@ -102,11 +98,11 @@ def derived_maps(
     """
     log_mass = (mass_map.mean if isinstance(mass_map, MapPosterior) else mass_map)[:, 0]
     mass = 10 ** log_mass.double().cpu()
-    light, noise = smoothed_light(observation, medians, data)
+    shining, noise = light
     sigma = data.mass_smoothing
     # A Gaussian leaves white noise smaller by 2 sqrt(pi) standard deviations.
     lowest = LEAST_LIGHT * noise / max(2 * math.sqrt(math.pi) * sigma, 1.0)
-    ratio = torch.where(light > lowest[:, None, None], mass / light, torch.nan)
+    ratio = torch.where(shining > lowest[:, None, None], mass / shining, torch.nan)
     return {
         "mass": (mass.float().numpy(), "solMass", "median mass of a pixel"),
         "mass_to_light_v": (

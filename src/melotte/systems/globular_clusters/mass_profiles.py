@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +14,13 @@ from melotte.engine.result_maps import DerivedTables
 from melotte.engine.results import LEVELS, ResultColumn
 from melotte.networks.map_posteriors import MapPosterior
 from melotte.systems.base import Observation
-from melotte.systems.globular_clusters.derived_maps import LEAST_LIGHT, smoothed_light
+from melotte.systems.globular_clusters.derived_maps import LEAST_LIGHT
 from melotte.systems.globular_clusters.photometry import map_fluxes, map_number
 from melotte.systems.globular_clusters.radial_profiles import (
     mass_centres,
     profile_edges,
     ring_sums,
 )
-from melotte.systems.globular_clusters.settings import DataSettings
 
 Array = NDArray[np.floating[Any]]
 
@@ -117,10 +115,7 @@ def _band(level: float) -> str:
 
 
 def mass_profiles(
-    observation: Observation,
-    mass_map: MapPosterior | Tensor,
-    medians: Mapping[str, NDArray[np.float64]],
-    data: DataSettings,
+    observation: Observation, mass_map: MapPosterior | Tensor, light: tuple[Tensor, Tensor]
 ) -> MassProfiles:
     """Profiles of mass, light and M/L_V in rings about the centre of mass.
 
@@ -128,9 +123,8 @@ def mass_profiles(
     ----------
     observation : Observation
     mass_map : MapPosterior or Tensor, shape (n, 1, rows, columns), log10(Msun/px)
-    medians : mapping
-        With ``distance`` (n,), kpc.
-    data : DataSettings
+    light : tuple of Tensor
+        Of :func:`.derived_maps.smoothed_light`.
 
     References
     ----------
@@ -146,9 +140,9 @@ def mass_profiles(
         levels = torch.tensor([LEVELS[0], LEVELS[2]])
         bands = mass_map.quantile(levels.to(plain.device))[:, :, 0]
         low, high = (ring_sums(10 ** _pixels(one), centres)[0] for one in bands.unbind(1))
-    light, noise = (one.numpy() for one in smoothed_light(observation, medians, data))
+    solar, noise = (one.numpy() for one in light)
     seen = map_fluxes(observation)[0][:, 0].cpu().isfinite().numpy()
-    shining, n_seen = ring_sums(np.where(seen, light, np.nan), centres)
+    shining, n_seen = ring_sums(np.where(seen, solar, np.nan), centres)
     under_light = ring_sums(np.where(seen, mass, np.nan), centres)[0]
     scale = map_number(observation, "pixel_scale").double().cpu().numpy()[:, None]
     # The noise of a sum is at most that of its pixels before they were smoothed.

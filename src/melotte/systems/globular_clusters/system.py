@@ -16,7 +16,7 @@ from melotte.parameters import Parameter, Prior
 from melotte.systems.areas import Area, PlacedSystem
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
 from melotte.systems.globular_clusters import preparation
-from melotte.systems.globular_clusters.derived_maps import derived_maps
+from melotte.systems.globular_clusters.derived_maps import derived_maps, smoothed_light
 from melotte.systems.globular_clusters.judging import PUBLISHED, MapJudge
 from melotte.systems.globular_clusters.library_stars import load_stars
 from melotte.systems.globular_clusters.losses import floored_log_likelihood
@@ -88,19 +88,14 @@ class ClusterMapSystem(PlacedSystem):
         observation: Observation,
         outputs: Mapping[str, Any],
         medians: Mapping[str, Any],
-    ) -> Mapping[str, tuple[Any, str, str]]:
-        """Mass and M/L of each pixel; see :func:`.derived_maps.derived_maps`."""
-        return derived_maps(observation, outputs["mass_map"], medians, self.data)
+    ) -> Mapping[str, tuple[Any, str, str] | DerivedTables]:
+        """Mass and M/L of each pixel, and radial profiles of mass, light and M/L.
 
-    def derived_tables(
-        self,
-        observation: Observation,
-        outputs: Mapping[str, Any],
-        medians: Mapping[str, Any],
-    ) -> Mapping[str, DerivedTables]:
-        """Radial profiles of mass, light and M/L; see :mod:`.mass_profiles`."""
-        found = mass_profiles(observation, outputs["mass_map"], medians, self.data)
-        return {"profile": found.tables()}
+        See :func:`.derived_maps.derived_maps` and :mod:`.mass_profiles`.
+        """
+        mass_map, light = outputs["mass_map"], smoothed_light(observation, medians, self.data)
+        maps = derived_maps(mass_map, light, self.data)
+        return {**maps, "profile": mass_profiles(observation, mass_map, light).tables()}
 
     def summaries(self, observation: Observation) -> tuple[Tensor, tuple[str, ...]]:
         """Flux, colour, size and noise of each map."""
