@@ -385,6 +385,8 @@ def test_figures_are_drawn_of_named_clusters_alone(two_members, tmp_path, monkey
     drawn = {one.name for one in figures.iterdir()}
     assert drawn == {f"{stem}_corner.png", f"{stem}_diagram.png"}
     assert len(Table.read(output)) == 2
+    assert run("report", output, "-o", tmp_path / "report.html") == 0
+    assert f"diagram of {names[1]}" in (tmp_path / "report.html").read_text()
 
 
 def test_figures_samples_and_comparison_keep_sources_apart(

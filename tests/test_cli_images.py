@@ -112,6 +112,7 @@ def test_objects_are_cut_from_mosaics_and_measured(
     text = page.read_text()
     assert text.count("data:image/png") >= 6
     assert "counted twice" in text
+    assert "Beside known.csv" in text
     (difference,) = (
         float(line.split("=")[1].split(",")[0])
         for line in said.out.splitlines()

@@ -1,44 +1,26 @@
-"""What a page says of measured cluster images: class, visibility, other backgrounds, figures."""
+"""What a page says of measured cluster images: class, visibility, other backgrounds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from melotte.report.image_products import FIGURE_FOLDER, SCATTER
-from melotte.report.object_figures import file_stem
-from melotte.report.page import PageFigure, PageImage, PageTable, Section
+from melotte.report.image_products import SCATTER
+from melotte.report.page import PageFigure, PageTable, Section
 from melotte.report.style import BLUE, label, new_figure
 
 CLASS, VISIBILITY = "class_probability", "visibility"
-MOST_OBJECTS = 24
-"""Objects whose figures are shown."""
 LIKELY, CLEAR = 0.5, 2.0
-CAPTIONS = {
-    "diagram": (
-        "Observed image, mean of the images that the posterior predicts, and what is left in "
-        "scatters of the background, by band; right: mean brightness in annuli (68 % of the "
-        "predictions are shaded). The circle has the median half-number radius."
-    ),
-    "ages": (
-        "Where age and extinction may lie over the whole range of the prior (contours: 68 and "
-        "95 %), and the mass that goes with each sample."
-    ),
-}
 
 
-def image_sections(table: Any, folder: Path) -> list[Section]:
+def image_sections(table: Any) -> list[Section]:
     """Sections on the cluster images of a result table.
 
     Parameters
     ----------
     table : astropy Table
         That ``infer`` wrote.
-    folder : Path
-        Where the result lies; the folder of its figures is looked for from there.
 
     Returns
     -------
@@ -50,11 +32,6 @@ def image_sections(table: Any, folder: Path) -> list[Section]:
     scattered = [name for name in table.colnames if name.endswith(f"_{SCATTER}")]
     if scattered:
         sections.append(_scatter_section(table, scattered))
-    about: Mapping[str, Any] = table.meta.get("melotte", {})
-    name = about.get("header", {}).get(FIGURE_FOLDER)
-    if name:
-        found = _figures_section(table, folder / str(name))
-        sections += [] if found is None else [found]
     return sections
 
 
@@ -102,25 +79,3 @@ def _scatter_section(table: Any, columns: list[str]) -> Section:
     ]
     header = ["parameter", "median scatter", "90 %", "median 68 % half-width"]
     return Section("Other backgrounds", text, PageTable(header, rows))
-
-
-def _figures_section(table: Any, folder: Path) -> Section | None:
-    """Figures of the first objects, as they lie in the folder; None where there are none."""
-    figures: list[PageImage] = []
-    with_figures = 0
-    for name in np.asarray(table["id"]).astype(str):
-        paths = {kind: folder / f"{file_stem(name)}_{kind}.png" for kind in CAPTIONS}
-        if not paths["diagram"].is_file():
-            continue
-        with_figures += 1
-        if with_figures > MOST_OBJECTS:
-            continue
-        for kind, caption in CAPTIONS.items():
-            if paths[kind].is_file():
-                shown = caption if with_figures == 1 else f"{name}."
-                figures.append(PageImage(paths[kind], shown, f"{kind} of {name}"))
-    if not figures:
-        return None
-    more = with_figures > MOST_OBJECTS
-    text = [f"The first {MOST_OBJECTS} of {with_figures} objects."] if more else []
-    return Section("Images and what the posterior predicts", text, None, figures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from melotte.flags import Flag, decode_flags
 from melotte.io.image_stacks import STACK_SIZE, ImageOptions
 from melotte.report.image_figures import ImageCaptions
 from melotte.report.result_page import POOR_FIT, interval_text
+from melotte.report.stored_figures import MASS_FUNCTION
 from melotte.systems.base import Observation
 from melotte.systems.cluster_images.background_draws import (
     Backgrounds,
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 DUST_TAKEN_OFF = "deredden_extinction_v"
 """Entry of an observation's header, and column of a result."""
-FIGURE_FOLDER = "figures"
-"""Entry of a result's header: where its figures lie, from the result's own folder."""
 SCATTER = "background_scatter"
 FEWEST_MASSES = 20
 """Clusters that a mass function is drawn of."""
@@ -301,15 +299,9 @@ def write_mass_function(model: Model, result: InferenceResult, folder: Path) -> 
     figure = mass_function_figure(
         mass[counted], age[counted], complete_above=complete, range_of_masses=shown
     )
-    path = folder / "mass_function.png"
+    path = folder / MASS_FUNCTION
     figure.savefig(path, dpi=130)
     return path
-
-
-def with_figure_folder(result: InferenceResult, folder: Path, output: Path) -> InferenceResult:
-    """The result with the folder of its figures in the header, for the report to find."""
-    place = os.path.relpath(folder.resolve(), output.resolve().parent)
-    return replace(result, header={**result.header, FIGURE_FOLDER: Path(place).as_posix()})
 
 
 def _one_image(batch: Observation, i: int) -> Observation:

@@ -18,12 +18,12 @@ from melotte.flags import Flag
 from melotte.io.literature_tables import id_column, read_literature
 from melotte.report.image_products import (
     images_of,
-    with_figure_folder,
     with_image_products,
     write_mass_function,
 )
 from melotte.report.literature_comparison import comparison_lines, with_offset, write_comparison
 from melotte.report.object_figures import Drawing, figure_lines, with_named, write_figures
+from melotte.report.stored_figures import with_figure_folder
 from melotte.systems.base import Observation, RowError
 
 if TYPE_CHECKING:
@@ -152,8 +152,9 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     galaxies = None
     if request.galaxies is not None:
         result, galaxies, lines = _with_galaxy_products(model, result, drawn, request.galaxies)
-    if request.figures is not None and images_of(model) is not None:
-        result = with_figure_folder(result, request.figures, request.output)
+    if request.figures is not None:
+        compared = None if joined is None else request.compare
+        result = with_figure_folder(result, request.figures, request.output, compared)
     result.write(request.output)
     if request.samples_file is not None and result.samples is not None:
         asked = replace(result, samples=result.samples[:, : request.samples])

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from melotte.errors import MelotteValueError
+from melotte.report.stored_figures import COMPARISON
 from melotte.report.style import BLUE, GREY, RED, label, legend, new_figure, with_unit
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating[Any]]
 
-FIGURE = "comparison.png"
 CLASS, LIKELY = "class_probability", 0.5
 FEWEST = 3
 """Objects that a correlation needs; any two lie on a line."""
@@ -113,7 +113,7 @@ def with_offset(joined: Any, parameter: str, offset: float) -> Any:
 
 def write_comparison(result: InferenceResult, joined: Any, folder: Path) -> Path:
     """Write ``comparison.png``: our medians against the literature's values."""
-    path = folder / FIGURE
+    path = folder / COMPARISON
     units = {parameter.name: parameter.unit for parameter in result.parameters}
     comparison_figure(joined, units).savefig(path, dpi=130)
     return path

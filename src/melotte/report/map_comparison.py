@@ -14,6 +14,7 @@ from melotte.flags import Flag
 from melotte.io.table_files import TableFile
 from melotte.report.field_luminosities import literature_figure, measured_light_figure
 from melotte.report.literature import literature_values
+from melotte.report.stored_figures import LITERATURE, LUMINOSITIES
 from melotte.systems.globular_clusters.derived_maps import luminosity
 from melotte.systems.globular_clusters.system import ClusterMapSystem
 from melotte.telescope.map_noise import FLUX_ZERO_POINT
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating[Any]]
 
-FIGURE = "literature.png"
-LIGHT_FIGURE = "luminosities.png"
 MAGNITUDE = "field_magnitude_v"
 WARNED = int(Flag.OUT_OF_DOMAIN | Flag.OUT_OF_RANGE | Flag.FAILED)
 
@@ -79,7 +78,7 @@ def write_luminosities(
         return None
     inside = (result.flags & WARNED) == 0
     figure = measured_light_figure(light, far, inside, model.system.data.served, result.ids)
-    path = folder / LIGHT_FIGURE
+    path = folder / LUMINOSITIES
     figure.savefig(path, dpi=130)
     return path
 
@@ -131,7 +130,7 @@ def write_map_comparison(
         mass = 10 ** np.asarray(result.columns["log_map_mass"].values, dtype=float)
         estimates["mass_to_light_v"] = np.repeat((mass / light)[None], 3, 0)
     figure = literature_figure(estimates, known, light, (result.flags & WARNED) == 0)
-    path = folder / FIGURE
+    path = folder / LITERATURE
     figure.savefig(path, dpi=130)
     return path
 

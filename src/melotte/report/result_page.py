@@ -12,6 +12,7 @@ from melotte.engine.result_tables import read_result_table
 from melotte.errors import MelotteFileError
 from melotte.flags import MEANING, Flag, decode_flags
 from melotte.report.page import PageFigure, PageTable, Section
+from melotte.report.stored_figures import figure_sections
 
 MOST_ROWS = 200
 WORST_FITS = 20
@@ -56,7 +57,8 @@ def result_sections(path: Path) -> tuple[list[Section], dict[str, Any]]:
     if "half_number_radius" in names:
         from melotte.report.image_page import image_sections
 
-        sections.extend(image_sections(table, path.parent))
+        sections.extend(image_sections(table))
+    sections.extend(figure_sections(table, path.parent))
     sections.append(rows_section(table, names))
     return sections, dict(table.meta.get("melotte", {}))
 

@@ -283,10 +283,13 @@ def test_maps_are_written_with_coordinates_and_where_they_come_from(
     words = ("infer", model, *files, "-o", tmp_path / "out.ecsv", *options_of(GIVEN))
     drawn = ("--figures", tmp_path / "figures")
     assert run(*words, "--maps", maps, "--known", "distance=20", *drawn) == 0
+    said = capsys.readouterr().out
     assert (tmp_path / "figures" / "luminosities.png").stat().st_size > 5000
-    assert "maps of 1 objects (mass_map, mass_map_scale, mass, mass_to_light_v, profile)" in (
-        capsys.readouterr().out
-    )
+    page = tmp_path / "report.html"
+    assert run("report", tmp_path / "out.ecsv", "-o", page) == 0
+    for title in ("Light of the fields", "Light and maps of mass"):
+        assert f"<h2>{title}</h2>" in page.read_text()
+    assert "maps of 1 objects (mass_map, mass_map_scale, mass, mass_to_light_v, profile)" in said
     table = Table.read(tmp_path / "out.ecsv")
     assert table["distance_16"][0] == pytest.approx(20, rel=1e-4)
     assert table["distance_84"][0] == pytest.approx(20, rel=1e-4)
