@@ -142,6 +142,16 @@ def test_snapshots_of_python_take_the_place_of_files(tmp_path):
         assert library.runs[0].times == (1000.0, 2000.0)
 
 
+def test_progress_counts_the_files(runs, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "melotte.engine.progress.Progress.update",
+        lambda self, done, details="": seen.append((done, self.total)),
+    )
+    library_of_snapshots(runs, tmp_path / "l.h5", progress=False)
+    assert seen == [(i, len(runs)) for i in range(1, len(runs) + 1)]
+
+
 def test_options_reach_the_reader(tmp_path, caplog):
     path = tmp_path / "mine.csv"
     path.write_text("weight,dist,out,across\n500,2000,1,2\n800,50000,-1,0\n")

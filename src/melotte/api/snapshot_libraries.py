@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ def library_of_snapshots(
     family: str = "training",
     column: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
 ) -> Path:
     """Write snapshots of users' own simulations as a library that ``globular`` trains from.
 
@@ -57,6 +58,8 @@ def library_of_snapshots(
     options : mapping, optional
         Of the reader, for every file alike: those of :data:`READING` (``time`` in Myr,
         ``metallicity`` [Fe/H]), and ``unit.NAME`` for the unit of a table's quantity.
+    progress : bool, optional
+        A bar on a terminal, plain lines elsewhere, by default.
 
     Returns
     -------
@@ -73,6 +76,7 @@ def library_of_snapshots(
     import h5py
 
     from melotte import __version__
+    from melotte.engine.progress import Progress
 
     reading = {"column": column or {}, **_reading(options or {})}
     found = _runs(runs)
@@ -87,15 +91,20 @@ def library_of_snapshots(
         file = h5py.File(partial, "w")
     except OSError as error:
         raise MelotteFileError(f"{path}: cannot be written ({error})") from error
+    shown = Progress(sum(map(len, found.values())), "files and snapshots", style=progress)
+    done = iter(range(1, shown.total + 1))
     try:
         with file:
             file.attrs["provenance"] = json.dumps(about)
             for name, items in found.items():
-                _write_run(file, name, family, _snapshots(items, reading))
+                snapshots = _snapshots(items, reading, lambda: shown.update(next(done)))
+                _write_run(file, name, family, snapshots)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    finally:
+        shown.close()
     return path
 
 
@@ -156,7 +165,10 @@ def _is_path(item: Any) -> bool:
     return isinstance(item, str | Path)
 
 
-def _snapshots(items: Iterable[Any], reading: Mapping[str, Any]) -> Iterator[StarSnapshot]:
+def _snapshots(
+    items: Iterable[Any], reading: Mapping[str, Any], done: Callable[[], None]
+) -> Iterator[StarSnapshot]:
+    """Snapshots one by one; ``done`` is called after those of each item."""
     from melotte.io.snapshot_files import read_snapshots
 
     for item in items:
@@ -164,6 +176,7 @@ def _snapshots(items: Iterable[Any], reading: Mapping[str, Any]) -> Iterator[Sta
             yield from read_snapshots(item, **reading)
         else:
             yield item
+        done()
 
 
 def _write_run(file: Any, name: str, family: str, snapshots: Iterable[StarSnapshot]) -> None:

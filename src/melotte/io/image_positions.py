@@ -31,6 +31,9 @@ POSITION_NAMES: dict[str, tuple[str, ...]] = {
 }
 """Recognised column names in lower case, preferred ones first."""
 
+PLACES = ("ra", "dec", "x", "y")
+"""What a position is told by."""
+
 FROM_ONE = ("x_image", "y_image")
 """Names under which SExtractor writes pixel coordinates that begin at 1."""
 

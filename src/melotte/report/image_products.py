@@ -27,8 +27,8 @@ from melotte.systems.cluster_images.background_draws import (
     MosaicBackgrounds,
     SimulatedBackgrounds,
 )
+from melotte.systems.cluster_images.dereddening import brightened
 from melotte.systems.cluster_images.predictive import ImagePredictor, PredictedImages
-from melotte.systems.cluster_images.reading import brightened
 from melotte.systems.cluster_images.system import ImageSystem
 
 if TYPE_CHECKING:

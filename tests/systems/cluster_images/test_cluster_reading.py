@@ -10,7 +10,8 @@ from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.sky.extinction import ccm89
 from melotte.systems.base import Observation, RowError
-from melotte.systems.cluster_images.reading import brightened, circumstances, outside_of_training
+from melotte.systems.cluster_images.dereddening import brightened
+from melotte.systems.cluster_images.reading import circumstances, outside_of_training
 from melotte.systems.registry import build_system, load_preset
 from melotte.telescope.passbands import passband
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.io.image_cutouts import read_cutouts
 from melotte.io.image_mosaics import read_mosaic_cutouts
-from melotte.io.image_positions import ImagePositions, read_positions
+from melotte.io.image_positions import PLACES
 from melotte.io.image_stacks import ExpectedImages, ImageOptions, ImageStack, RejectedImage
-from melotte.io.tables import read_table, table_path
-from melotte.sky.extinction import ccm89
 from melotte.systems.base import Observation, RowError
+from melotte.systems.cluster_images.dereddening import (
+    MOST_EXTINCTION,
+    brightened,
+    known_extinctions,
+    with_extinctions,
+)
 from melotte.systems.cluster_images.settings import DataSettings
 from melotte.telescope.passbands import passband
 from melotte.telescope.psf import HubblePSF, fwhm
@@ -30,34 +32,9 @@ from melotte.telescope.setups import SURVEYS, ImagingSetup, mosaic_blur
 SLACK = 0.02
 """Relative difference from a range's ends that still counts as inside."""
 
-MOST_EXTINCTION = 20.0
-"""Largest A_V, mag, that can be taken off an image."""
-
-_PLACES = ("ra", "dec", "x", "y")
 _OWN = ("positions", "fwhm", "distance_modulus", "metallicity", "deredden", "deredden_v")
 _IMAGE = tuple(one.name for one in fields(ImageOptions))
 _ELSEWHERE = ("group_by", "release", "min_probability", "clusters")
-
-
-@dataclass(frozen=True)
-class DustyPositions:
-    """Positions with the extinction of each row, which a repeated id does not confuse.
-
-    Parameters
-    ----------
-    places : ImagePositions, length n
-    numbered : ImagePositions, length n
-        The same with numbers of rows for ids, and NaN for places of objects without an extinction.
-    extinction_v : array, shape (n,), mag
-        NaN where missing.
-    column : str
-        That the extinctions are from.
-    """
-
-    places: ImagePositions
-    numbered: ImagePositions
-    extinction_v: NDArray[np.float64]
-    column: str
 
 
 @dataclass(frozen=True)
@@ -135,7 +112,7 @@ def observations(
         stacks = read_mosaic_cutouts(sources, places, expected, chosen)
     else:
         stacks = read_cutouts(sources, expected, chosen)
-    for entry, extinction_v in _with_extinctions(stacks, dust):
+    for entry, extinction_v in with_extinctions(stacks, dust):
         if isinstance(entry, RejectedImage):
             yield RowError(entry.id, entry.reason, entry.flags, entry.columns)
         else:
@@ -218,7 +195,7 @@ def observation_of(
     }
     images = stack.images
     # Places become columns of the result, the rest describes the files.
-    places = {name: stack.header[name] for name in _PLACES if name in stack.header}
+    places = {name: stack.header[name] for name in PLACES if name in stack.header}
     rest = {name: value for name, value in stack.header.items() if name not in places}
     header: dict[str, Any] = {"images": rest} | {
         name: [float(value) for value in values] for name, values in places.items()
@@ -294,60 +271,10 @@ def outside_of_training(
     return tuple(found)
 
 
-def brightened(images: Tensor, extinction_v: Tensor, bands: Sequence[str]) -> Tensor:
-    """Images (n, n_bands, rows, columns) with a known extinction A_V (n,) taken off.
-
-    The background is brightened with the cluster, as in Bialopetravičius et al. 2019, Sect. 5.4.
-    """
-    waves = [10 * passband(band).pivot_nm for band in bands]
-    law = torch.from_numpy(ccm89(waves)).float()
-    factor = 10 ** (0.4 * extinction_v[:, None] * law[None, :])
-    return images * factor[..., None, None].to(images)
-
-
 def _usual_exposures(bands: Sequence[str], standard: ImagingSetup, data: DataSettings) -> Tensor:
     known = dict(zip(standard.bands, standard.exposure, strict=True))
     trained = dict(zip(data.bands, data.camera.exposure, strict=True))
     return torch.tensor([known.get(band, trained[band]) for band in bands])
-
-
-def known_extinctions(positions: Any, column: str, options: ImageOptions) -> DustyPositions:
-    """A_V of each row of a table of positions, from one of its columns.
-
-    Parameters
-    ----------
-    positions : path or astropy Table
-    column : str
-    options : ImageOptions
-
-    Raises
-    ------
-    MelotteValueError
-        When there is no such column, or a value is no extinction. Missing ones are NaN.
-    """
-    places = read_positions(positions, options.column, options.pixel_origin)
-    table = read_table(positions)
-    if column not in table.columns:
-        raise MelotteValueError(
-            f"deredden: {table_path(positions)} has no column {column!r}; it has: "
-            f"{', '.join(table.columns)}"
-        )
-    values = table.numbers(column)
-    wrong = ~np.isnan(values) & ~((values >= 0) & (values <= MOST_EXTINCTION))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise MelotteValueError(
-            f"deredden: column {column!r} of {places.ids[row]} is no extinction, found "
-            f"{values[row]:g}; A_V in [0, {MOST_EXTINCTION:g}] mag is allowed"
-        )
-    # What has no place is not cut out.
-    known = {
-        name: np.where(np.isnan(values), np.nan, one)
-        for name in _PLACES
-        if (one := getattr(places, name)) is not None
-    }
-    numbered = replace(places, ids=tuple(str(row) for row in range(len(places))), **known)
-    return DustyPositions(places, numbered, values, column)
 
 
 def _one_extinction(given: Mapping[str, Any]) -> float:
@@ -362,28 +289,6 @@ def _one_extinction(given: Mapping[str, Any]) -> float:
             f"deredden_v: found {given['deredden_v']!r}; needs one in [0, {MOST_EXTINCTION:g}] mag"
         )
     return values[0]
-
-
-def _with_extinctions(
-    entries: Iterable[ImageStack | RejectedImage], dust: DustyPositions | None
-) -> Iterator[tuple[ImageStack | RejectedImage, Tensor | None]]:
-    """Images with the extinction of their rows, and with their own ids."""
-    for entry in entries:
-        if dust is None:
-            yield entry, None
-        elif isinstance(entry, RejectedImage):
-            row, places = int(entry.id), dust.places
-            named = replace(entry, id=places.ids[row])
-            if np.isnan(dust.extinction_v[row]):
-                reason, columns = f"no A_V in column {dust.column!r}", {}
-                if places.ra is not None and places.dec is not None:
-                    columns = {"ra": float(places.ra[row]), "dec": float(places.dec[row])}
-                named = replace(named, reason=reason, columns=columns)
-            yield named, None
-        else:
-            rows = [int(number) for number in entry.ids]
-            named = replace(entry, ids=tuple(dust.places.ids[row] for row in rows))
-            yield named, torch.from_numpy(dust.extinction_v[rows]).float()
 
 
 def _numbers(name: str, value: Any) -> tuple[float, ...]:
