@@ -6,6 +6,7 @@ after the other. Inference is measured with the shipped model of the
 same name, where there is one, and counts everything from member list to quantiles and flags.
 
     python benchmarks/speed.py [--preset open-cluster] [--seconds 20] [--quick] [--json out.json]
+    python benchmarks/speed.py --preset m83 training.precision=32
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def import_seconds(repeats: int = 5) -> float:
 def main() -> None:
     """Measure, print, and write JSON on request."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("settings", nargs="*", help="settings of the preset, KEY=VALUE")
     parser.add_argument("--preset", default="open-cluster")
     parser.add_argument("--seconds", type=float, default=20.0, help="budget of each rate")
     parser.add_argument("--quick", action="store_true", help="3 seconds for each rate")
@@ -64,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     seconds = 3.0 if arguments.quick else arguments.seconds
 
-    preset = load_preset(arguments.preset)
+    preset = load_preset(arguments.preset, arguments.settings)
     system, size = build_system(preset), preset.training.batch_size
     views, reduced = preset.training.views, preset.training.precision == "bf16"
     device = api.torch_device(arguments.device)
@@ -91,7 +93,7 @@ def main() -> None:
         make_mocks(1000 + piece)
     mocks, steps = rate(make_mocks, seconds), rate(train_step, seconds)
     measured: dict[str, float | int | str | None] = {
-        "preset": arguments.preset,
+        "preset": " ".join((arguments.preset, *arguments.settings)),
         "device": device,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

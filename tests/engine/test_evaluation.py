@@ -146,8 +146,8 @@ def test_classes_and_the_system_s_own_statistics():
         def add(self, outputs, batch):
             self.n += len(batch)
 
-        def result(self):
-            return {"counted": self.n}
+        def result(self, progress):
+            return {"counted": self.n, "shown": progress}
 
     @dataclass(frozen=True)
     class Classifying(LinearGaussian):
@@ -168,7 +168,7 @@ def test_classes_and_the_system_s_own_statistics():
     evaluation = evaluate(make_model(system=Classifying(noise=0.02)), n=600, progress=False)
     assert evaluation.classification["roc_auc"] < 0.01
     assert evaluation.classification["accuracy"] < 0.05
-    assert evaluation.extra["counted"] == 600
+    assert (evaluation.extra["counted"], evaluation.extra["shown"]) == (600, False)
 
 
 def test_roc_auc_of_known_cases():

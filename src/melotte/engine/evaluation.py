@@ -139,7 +139,7 @@ def evaluate(
         ``shift``, ``stretch``, ``coverage_errors``, ``tarp`` (``area``, ``p_value``),
         ``flag_rates`` (the fraction of mocks with each flag: for OUT_OF_DOMAIN the false-alarm
         rate), ``not_finite``, and what a system's own ``judge()`` adds: an object with
-        ``add(outputs, batch)``, called for every batch, and ``result()``, a dictionary.
+        ``add(outputs, batch)``, called for every batch, and ``result(progress)``, a dictionary.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def evaluate(
         if reader is not None:
             reader.close()
     known: Mapping[str, Any] = getattr(model.system, "published", {})
-    return work.evaluation(known if published is None else published, faithful or {})
+    return work.evaluation(known if published is None else published, faithful or {}, progress)
 
 
 def _batches(model: Model, reader: BankReader | None, n: int, seed: int) -> Iterator[Batch]:
@@ -226,7 +226,9 @@ class _Judging:
             self.own.add(outputs, batch)
         self.done += len(batch)
 
-    def evaluation(self, published: Mapping[str, Any], faithful: Mapping[str, Any]) -> Evaluation:
+    def evaluation(
+        self, published: Mapping[str, Any], faithful: Mapping[str, Any], progress: bool | None
+    ) -> Evaluation:
         model = self.model
         names = [parameter.name for parameter in model.parameters]
         arrays = {name: torch.cat(parts).numpy() for name, parts in self.parts.items()}
@@ -267,7 +269,7 @@ class _Judging:
             "not_finite": int((~np.isfinite(quantiles).all((1, 2))).sum()),
         }
         if self.own is not None:
-            extra |= self.own.result()
+            extra |= self.own.result(progress)
         return Evaluation(
             preset=model.name,
             n=self.done,

@@ -160,8 +160,13 @@ class ImageJudge:
             group=found["group"],
         )
 
-    def result(self) -> dict[str, Any]:
+    def result(self, progress: bool | None = None) -> dict[str, Any]:
         """Numbers of all batches; what cannot be said is left out, or NaN in a bin.
+
+        Parameters
+        ----------
+        progress : bool, optional
+            Whether long work is shown; nothing here takes long.
 
         Returns
         -------

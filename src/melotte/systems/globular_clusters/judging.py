@@ -119,15 +119,21 @@ class MapJudge:
             self.candidates += examples_of(batch, truth, reading, wanted, sigma)
         self._batches += 1
 
-    def result(self) -> dict[str, Any]:
-        """Numbers of the scores, with ``sampling_noise_floor`` where a library is at hand."""
+    def result(self, progress: bool | None = None) -> dict[str, Any]:
+        """Numbers of the scores, with ``sampling_noise_floor`` where a library is at hand.
+
+        Parameters
+        ----------
+        progress : bool, optional
+            Of measuring that: a bar on a terminal, plain lines elsewhere, by default.
+        """
         found = self.scores.result()
-        noise = self.noise()
+        noise = self.noise(progress)
         if noise is not None:
             found["sampling_noise_floor"] = noise.as_json()
         return found
 
-    def noise(self) -> SamplingNoise | None:
+    def noise(self, progress: bool | None = None) -> SamplingNoise | None:
         """Errors that chance alone leaves; None without a library of the area "test"."""
         data = self.system.data
         if self._noise is None and data.library:
@@ -140,7 +146,7 @@ class MapJudge:
             listed = data.test_distances or data.distances
             places = listed or tuple(np.geomspace(low, high, 5).tolist())
             generator = torch.Generator().manual_seed(_SEED)
-            self._noise = sampling_noise(data, stars, places, generator)
+            self._noise = sampling_noise(data, stars, places, generator, progress=progress)
         return self._noise
 
     def examples(self, n: int = 6) -> list[MapExample]:

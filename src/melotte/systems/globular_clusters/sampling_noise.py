@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from melotte.engine.binned_errors import BinMeans, BinnedErrors
+from melotte.engine.progress import Progress
 from melotte.io.star_snapshots import SOLAR_MAGNITUDE_V
 from melotte.ragged import offsets_of
 from melotte.systems.globular_clusters.library_stars import LibraryStars
@@ -78,6 +79,7 @@ def sampling_noise(
     generator: torch.Generator,
     n: int = CLUSTERS,
     drawings: int = DRAWINGS,
+    progress: bool | None = False,
 ) -> SamplingNoise:
     """Measure the noise that single stars make.
 
@@ -94,6 +96,8 @@ def sampling_noise(
         Clusters, drawn as mocks are.
     drawings : int, >= 2
         Of each; deviations from their mean are raised by sqrt(drawings / (drawings - 1)).
+    progress : bool or None
+        None shows a bar on a terminal, plain lines elsewhere.
 
     Returns
     -------
@@ -106,6 +110,7 @@ def sampling_noise(
     raised = float(np.sqrt(drawings / (drawings - 1)))
     low, high = data.pixel_scale
     scale = float(np.sqrt(low * high))
+    shown = Progress(n, "clusters drawn again", style=progress)
     for first in range(0, n, AT_ONCE):
         snapshot = stars.choose(min(AT_ONCE, n - first), generator)
         turn = torch.arange(first, first + len(snapshot), device=device) % len(distances)
@@ -131,6 +136,8 @@ def sampling_noise(
             error.cpu().numpy(),
             runs[-1].numpy(),
         )
+        shown.update(first + len(snapshot))
+    shown.close()
     total = torch.cat(sums).numpy()
     run = np.repeat(torch.cat(runs).numpy(), drawings)
     mass, light, faint = (total[..., k] for k in range(3))
