@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from melotte.report.style import BLUE, GREY, INK, RED, SMALL, dress, label, new_figure
+from melotte.report.style import BLUE, INK, RED, SMALL, dress, label, new_figure
 from melotte.systems.globular_clusters.radial_profiles import (
     mass_centres,
     profile_edges,
@@ -167,7 +167,6 @@ def _draw_ratios(axes: Axes, radius: NDArray[Any], ratio: NDArray[Any]) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.yaxis.set_minor_formatter("{x:g}" if half < 6 else NullFormatter())
-    axes.tick_params(which="minor", labelsize=SMALL, labelcolor=INK, color=GREY)
 
 
 def _column(panels: NDArray[Any], one: MapExample, largest: float) -> dict[int, Any]:

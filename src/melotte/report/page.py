@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from melotte.engine.json_values import plain_json
 from melotte.errors import MelotteFileError
 
 if TYPE_CHECKING:
@@ -107,10 +108,27 @@ def write_page(
     template = (files("melotte.report") / "page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     text = environment.from_string(template).render(
-        title=title, lead=lead, sections=sections, provenance=list(provenance.items())
+        title=title,
+        lead=lead,
+        sections=sections,
+        provenance=[(name, _in_words(value)) for name, value in provenance.items()],
     )
     write_atomically(path, text.encode())
     return path
+
+
+def _in_words(value: Any) -> Any:
+    """A value of the provenance; nested ones as YAML, for people."""
+    import yaml
+
+    if not isinstance(value, Mapping | list | tuple):
+        return "none" if value is None else value
+    if not value:
+        return "none"
+    plain = plain_json(value, "provenance", nulls=True)
+    return yaml.safe_dump(
+        plain, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
 
 
 def write_result_report(result: Path, output: Path) -> Path:

@@ -72,7 +72,7 @@ def flag_section(table: Any) -> Section:
         for flag in Flag
         if ((flags & flag) > 0).any()
     ]
-    text = [f"{len(table)} objects, {clean} without a flag."]
+    text = [f"{_counted(len(table), 'object')}, {clean:,} without a flag."]
     return Section("Flags", text, PageTable(["flag", "rows", "meaning"], rows) if rows else None)
 
 
@@ -118,6 +118,10 @@ def predictive_section(table: Any) -> Section:
     )
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def _in_words(name: str) -> str:
     return name.removeprefix("n_").replace("_", " ")
 
@@ -156,7 +160,10 @@ def rows_section(table: Any, names: list[str]) -> Section:
         cells.append(" ".join(decode_flags(int(row["flags"]))))
         rows.append(cells)
     text = [] if len(table) <= MOST_ROWS else [f"The first {MOST_ROWS} of {len(table)} rows."]
-    return Section("Objects", text, PageTable(["id", *names, "flags"], rows))
+    units = [str(table[f"{name}_50"].unit or "") for name in names]
+    titles = [f"{name} / {unit}" if unit else name for name, unit in zip(names, units, strict=True)]
+    header = ["id", *titles, "flags"]
+    return Section("Objects", text, PageTable(header, rows))
 
 
 def interval_text(low: float, middle: float, high: float) -> str:

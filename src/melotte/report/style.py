@@ -73,7 +73,9 @@ def dress(axes: Axes) -> None:
     for side in ("left", "bottom"):
         axes.spines[side].set_color(GREY)
         axes.spines[side].set_linewidth(0.8)
-    axes.tick_params(labelsize=SMALL, color=GREY, labelcolor=INK, width=0.8, length=3)
+    common = {"labelsize": SMALL, "color": GREY, "labelcolor": INK}
+    axes.tick_params(**common, width=0.8, length=3)
+    axes.tick_params(**common, which="minor", width=0.6, length=2)
 
 
 def label(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
