@@ -78,7 +78,7 @@ def test_infer_measures_mock_clusters(members, tmp_path, capsys):
     output, samples = tmp_path / "ages.ecsv", tmp_path / "samples.h5"
     code = run(
         *("infer", "open-cluster", path, "--group-by", "Cluster", "-o", output),
-        *("--samples", 50, "--samples-file", samples, "--figures", tmp_path / "figures"),
+        *("--samples", 50, "--samples-file", samples),
     )
     assert code == 0
     table = Table.read(output)
@@ -91,8 +91,6 @@ def test_infer_measures_mock_clusters(members, tmp_path, capsys):
     assert np.median(np.abs(error)) < 0.15
     with h5py.File(samples) as file:
         assert file["samples"].shape == (len(truth), 50, 4)
-    figures = sorted(one.name for one in (tmp_path / "figures").iterdir())
-    assert len(figures) == 2 * len(truth)
     assert f"measured {len(truth)} of {len(truth)}" in capsys.readouterr().out
 
 
