@@ -385,6 +385,9 @@ def test_figures_are_drawn_of_named_clusters_alone(two_members, tmp_path, monkey
     assert len(Table.read(output)) == 2
     assert run("report", output, "-o", tmp_path / "report.html") == 0
     assert f"diagram of {names[1]}" in (tmp_path / "report.html").read_text()
+    # Without names, all are drawn.
+    assert run(*words) == 0
+    assert len(list(figures.iterdir())) == 2 * len(names)
 
 
 def test_figures_samples_and_comparison_keep_sources_apart(

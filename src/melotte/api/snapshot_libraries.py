@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from melotte.api.sources import Paths, listed
 from melotte.errors import MelotteFileError, MelotteValueError, did_you_mean
 
 if TYPE_CHECKING:
+    from melotte.engine.progress import Progress
     from melotte.io.star_snapshots import StarSnapshot
     from melotte.sky.cluster_libraries import RunWriter
 
@@ -92,13 +93,13 @@ def library_of_snapshots(
     except OSError as error:
         raise MelotteFileError(f"{path}: cannot be written ({error})") from error
     shown = Progress(sum(map(len, found.values())), "files and snapshots", style=progress)
-    done = iter(range(1, shown.total + 1))
+    begun = 0
     try:
         with file:
             file.attrs["provenance"] = json.dumps(about)
             for name, items in found.items():
-                snapshots = _snapshots(items, reading, lambda: shown.update(next(done)))
-                _write_run(file, name, family, snapshots)
+                _write_run(file, name, family, _snapshots(items, reading, shown, begun))
+                begun += len(items)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -166,17 +167,17 @@ def _is_path(item: Any) -> bool:
 
 
 def _snapshots(
-    items: Iterable[Any], reading: Mapping[str, Any], done: Callable[[], None]
+    items: Iterable[Any], reading: Mapping[str, Any], shown: Progress, begun: int
 ) -> Iterator[StarSnapshot]:
-    """Snapshots one by one; ``done`` is called after those of each item."""
+    """Snapshots one by one; ``begun`` items of other runs were read before."""
     from melotte.io.snapshot_files import read_snapshots
 
-    for item in items:
+    for number, item in enumerate(items, begun + 1):
         if _is_path(item):
             yield from read_snapshots(item, **reading)
         else:
             yield item
-        done()
+        shown.update(number)
 
 
 def _write_run(file: Any, name: str, family: str, snapshots: Iterable[StarSnapshot]) -> None:

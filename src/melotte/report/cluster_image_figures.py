@@ -1,10 +1,10 @@
-"""How well parameters, class and visibility of cluster images are found (Paper II's figures).
+"""How well parameters of cluster images are found, and what is selected (Paper II's figures).
 
 Sizes are drawn as logarithms; a parameter is drawn on the scale of its prior.
 
 References
 ----------
-Bialopetravičius & Narbutis 2020, AJ 160, 264 (Paper II), Figs. 10-14.
+Bialopetravičius & Narbutis 2020, AJ 160, 264 (Paper II), Figs. 10, 13, 14.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 from melotte.parameters import on_scale
 from melotte.report.style import (
     BLUE,
-    COUNT_FLOOR,
-    DENSITY,
     GREY,
     INK,
     RED,
     SMALL,
+    density_cells,
     label,
     legend,
     new_figure,
@@ -125,17 +124,8 @@ def _true_inferred(
             axes.plot(ends, ends + sign * published, color=GREY, lw=0.9, ls=":")
     if not finite.any():
         return
-    axes.hexbin(
-        x[finite],
-        y[finite],
-        gridsize=42,
-        extent=(*extent, *extent),
-        mincnt=1,
-        bins="log",
-        vmin=COUNT_FLOOR,
-        cmap=DENSITY,
-        linewidths=0,
-        rasterized=True,
+    density_cells(
+        axes, x[finite], y[finite], gridsize=42, extent=(*extent, *extent), rasterized=True
     )
     if wrong is not None:
         for sign, colour in ((-1, RED), (1, BLUE)):

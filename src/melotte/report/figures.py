@@ -17,9 +17,7 @@ from melotte.errors import MelotteFileError
 from melotte.report.corner import corner_figure
 from melotte.report.style import (
     BLUE,
-    COUNT_FLOOR,
     CYCLE,
-    DENSITY,
     FAINT,
     GREY,
     INK,
@@ -28,6 +26,7 @@ from melotte.report.style import (
     RED,
     SKY,
     SMALL,
+    density_cells,
     label,
     legend,
     new_figure,
@@ -88,17 +87,7 @@ def recovery_figure(
         top, by_true, by_given = axes[:, i]
         x, y = (np.log10(one), np.log10(other)) if log else (one, other)
         if len(x):
-            top.hexbin(
-                x,
-                y,
-                gridsize=42,
-                extent=(*extent, *extent),
-                mincnt=1,
-                bins="log",
-                vmin=COUNT_FLOOR,
-                cmap=DENSITY,
-                linewidths=0,
-            )
+            density_cells(top, x, y, gridsize=42, extent=(*extent, *extent))
         top.plot(extent, extent, color=RED, lw=1, label="inferred = true")
         top.set(xlim=extent, ylim=extent, aspect="equal")
         prefix = "log10 " if log else ""

@@ -14,14 +14,13 @@ from scipy import stats
 from melotte.errors import MelotteValueError
 from melotte.report.style import (
     BLUE,
-    COUNT_FLOOR,
     CYCLE,
-    DENSITY,
     GREY,
     INK,
     MARKERS,
     RED,
     SMALL,
+    density_cells,
     label,
     legend,
     new_figure,
@@ -82,10 +81,9 @@ def error_figure(results: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
         zip(axes.flat, pairs.items(), strict=False)
     ):
         if len(true):
-            panel.hexbin(
-                true, error, gridsize=(36, 24), extent=extent, mincnt=1, bins="log",
-                vmin=COUNT_FLOOR, cmap=DENSITY, linewidths=0, alpha=0.45, rasterized=True,
-            )  # fmt: skip
+            density_cells(
+                panel, true, error, gridsize=(36, 24), extent=extent, alpha=0.45, rasterized=True
+            )
         centres, rows = percentiles_in_bins(true, error)
         panel.fill_between(centres, rows[:, 0], rows[:, 2], color=BLUE, alpha=0.3, lw=0)
         panel.plot(centres, rows[:, [0, 2]], color=BLUE, lw=0.8)

@@ -111,13 +111,13 @@ def write_page(
         title=title,
         lead=lead,
         sections=sections,
-        provenance=[(name, _in_words(value)) for name, value in provenance.items()],
+        provenance=[(name, _readable(value)) for name, value in provenance.items()],
     )
     write_atomically(path, text.encode())
     return path
 
 
-def _in_words(value: Any) -> Any:
+def _readable(value: Any) -> Any:
     """A value of the provenance; nested ones as YAML, for people."""
     import yaml
 

@@ -118,6 +118,12 @@ def predictive_section(table: Any) -> Section:
     )
 
 
+def _per_unit(table: Any, name: str) -> str:
+    """What follows a parameter's name: `` / kpc``, or nothing where it has no unit."""
+    unit = table[f"{name}_50"].unit
+    return f" / {unit}" if unit else ""
+
+
 def _counted(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
@@ -134,8 +140,7 @@ def distribution_section(table: Any, names: list[str]) -> Section:
         middle = np.asarray(table[f"{name}_50"], dtype=float)
         width = np.asarray(table[f"{name}_84"], dtype=float)
         width = (width - np.asarray(table[f"{name}_16"], dtype=float)) / 2
-        unit = table[f"{name}_50"].unit
-        suffix = f" / {unit}" if unit else ""
+        suffix = _per_unit(table, name)
         for row, (values, label) in enumerate(((middle, name), (width, f"± of {name}"))):
             values = values[np.isfinite(values)]
             if len(values):
@@ -160,9 +165,7 @@ def rows_section(table: Any, names: list[str]) -> Section:
         cells.append(" ".join(decode_flags(int(row["flags"]))))
         rows.append(cells)
     text = [] if len(table) <= MOST_ROWS else [f"The first {MOST_ROWS} of {len(table)} rows."]
-    units = [str(table[f"{name}_50"].unit or "") for name in names]
-    titles = [f"{name} / {unit}" if unit else name for name, unit in zip(names, units, strict=True)]
-    header = ["id", *titles, "flags"]
+    header = ["id", *(name + _per_unit(table, name) for name in names), "flags"]
     return Section("Objects", text, PageTable(header, rows))
 
 

@@ -159,21 +159,20 @@ def figure_sections(table: Any, folder: Path) -> Iterator[Section]:
 
 def _objects_section(table: Any, folder: Path, kind: ObjectFigures) -> Section | None:
     """Figures of the first objects, as they lie in the folder; None where there are none."""
-    figures: list[PageImage] = []
-    with_figures = 0
-    for name in np.asarray(table["id"]).astype(str):
-        paths = {one: folder / f"{file_stem(name)}_{one}.png" for one in kind.captions}
-        if not paths["diagram"].is_file():
-            continue
-        with_figures += 1
-        if with_figures > MOST_OBJECTS:
-            continue
-        for one, caption in kind.captions.items():
-            if paths[one].is_file():
-                shown = caption if with_figures == 1 else f"{name}."
-                figures.append(PageImage(paths[one], shown, f"{one} of {name}"))
-    if not figures:
+
+    def path(name: str, ending: str) -> Path:
+        return folder / f"{file_stem(name)}_{ending}.png"
+
+    ids = np.asarray(table["id"]).astype(str).tolist()
+    drawn = [name for name in ids if path(name, "diagram").is_file()]
+    if not drawn:
         return None
-    more = with_figures > MOST_OBJECTS
-    text = [f"The first {MOST_OBJECTS} of {with_figures} objects."] if more else []
+    figures = [
+        PageImage(path(name, ending), caption if number == 0 else f"{name}.", f"{ending} of {name}")
+        for number, name in enumerate(drawn[:MOST_OBJECTS])
+        for ending, caption in kind.captions.items()
+        if path(name, ending).is_file()
+    ]
+    more = len(drawn) > MOST_OBJECTS
+    text = [f"The first {MOST_OBJECTS} of {len(drawn)} objects."] if more else []
     return Section(kind.title, text, None, figures)

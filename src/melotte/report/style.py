@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
 
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 PINK, SKY, INK, GREY = "#cc79a7", "#56b4e9", "#222b33", "#8a949e"
@@ -76,6 +77,21 @@ def dress(axes: Axes) -> None:
     common = {"labelsize": SMALL, "color": GREY, "labelcolor": INK}
     axes.tick_params(**common, width=0.8, length=3)
     axes.tick_params(**common, which="minor", width=0.6, length=2)
+
+
+def density_cells(axes: Axes, x: ArrayLike, y: ArrayLike, **settings: Any) -> None:
+    """Hexagonal cells by the logarithm of the number of points in them; empty ones are not drawn.
+
+    Parameters
+    ----------
+    axes : Axes
+    x, y : array, shape (n,)
+    **settings
+        Of ``Axes.hexbin``, such as ``gridsize`` and ``extent``.
+    """
+    axes.hexbin(
+        x, y, mincnt=1, bins="log", vmin=COUNT_FLOOR, cmap=DENSITY, linewidths=0, **settings
+    )
 
 
 def label(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:

@@ -15,14 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from melotte.report.cluster_image_figures import BOUND
 from melotte.report.style import (
-    COUNT_FLOOR,
     CYCLE,
-    DENSITY,
     GREY,
     INK,
     MARKERS,
     RED,
     SMALL,
+    density_cells,
     dress,
     label,
     legend,
@@ -127,19 +126,8 @@ def _visibilities(axes: Axes, true: Array, given: Array, high: float) -> None:
         return
     held = np.clip(true, *ends)
     extent = (*np.log10(ends), *np.log10(ends))
-    axes.hexbin(
-        held,
-        np.clip(given, *ends),
-        gridsize=26,
-        xscale="log",
-        yscale="log",
-        extent=extent,
-        mincnt=1,
-        bins="log",
-        vmin=COUNT_FLOOR,
-        cmap=DENSITY,
-        linewidths=0,
-    )
+    logarithmic = {"xscale": "log", "yscale": "log", "extent": extent}
+    density_cells(axes, held, np.clip(given, *ends), gridsize=26, **logarithmic)
     axes.set(xlim=ends, ylim=ends)
     factor = float(np.quantile(np.abs(np.log10(given / true)), BOUND))
     for sign in (-1, 1):

@@ -10,6 +10,7 @@ It is a scale, not a bound: a network sees where the bright stars are, and which
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,34 +111,33 @@ def sampling_noise(
     raised = float(np.sqrt(drawings / (drawings - 1)))
     low, high = data.pixel_scale
     scale = float(np.sqrt(low * high))
-    shown = Progress(n, "clusters drawn again", style=progress)
-    for first in range(0, n, AT_ONCE):
-        snapshot = stars.choose(min(AT_ONCE, n - first), generator)
-        turn = torch.arange(first, first + len(snapshot), device=device) % len(distances)
-        centre = (2 * torch.rand(len(snapshot), 2, generator=generator, device=device) - 1) * min(
-            data.offset, 0.25 * scale * data.size
-        )
-        pointing = Pointing(
-            torch.tensor(distances, device=device)[turn].float(),
-            centre,
-            torch.ones_like(centre[:, 0]),
-            torch.full_like(centre[:, 0], scale),
-        )
-        drawn = [_drawing(data, stars, snapshot, pointing, generator) for _ in range(drawings)]
-        maps = torch.stack([mass for mass, _ in drawn], 1).double()
-        sums.append(torch.stack([one for _, one in drawn], 1).double().cpu())
-        runs.append(stars.run[snapshot].cpu())
-        expected = maps.mean(1, keepdim=True).clamp(min=data.mass_floor)
-        error = 100 * raised * (maps.clamp(min=data.mass_floor) - expected).abs() / expected
-        place = torch.log10(expected).expand_as(maps)
-        above = place > np.log10(data.mass_floor) + 1e-6
-        pixels.add(
-            torch.where(above, place, torch.nan).cpu().numpy(),
-            error.cpu().numpy(),
-            runs[-1].numpy(),
-        )
-        shown.update(first + len(snapshot))
-    shown.close()
+    with closing(Progress(n, "clusters drawn again", style=progress)) as shown:
+        for first in range(0, n, AT_ONCE):
+            snapshot = stars.choose(min(AT_ONCE, n - first), generator)
+            turn = torch.arange(first, first + len(snapshot), device=device) % len(distances)
+            centre = (
+                2 * torch.rand(len(snapshot), 2, generator=generator, device=device) - 1
+            ) * min(data.offset, 0.25 * scale * data.size)
+            pointing = Pointing(
+                torch.tensor(distances, device=device)[turn].float(),
+                centre,
+                torch.ones_like(centre[:, 0]),
+                torch.full_like(centre[:, 0], scale),
+            )
+            drawn = [_drawing(data, stars, snapshot, pointing, generator) for _ in range(drawings)]
+            maps = torch.stack([mass for mass, _ in drawn], 1).double()
+            sums.append(torch.stack([one for _, one in drawn], 1).double().cpu())
+            runs.append(stars.run[snapshot].cpu())
+            expected = maps.mean(1, keepdim=True).clamp(min=data.mass_floor)
+            error = 100 * raised * (maps.clamp(min=data.mass_floor) - expected).abs() / expected
+            place = torch.log10(expected).expand_as(maps)
+            above = place > np.log10(data.mass_floor) + 1e-6
+            pixels.add(
+                torch.where(above, place, torch.nan).cpu().numpy(),
+                error.cpu().numpy(),
+                runs[-1].numpy(),
+            )
+            shown.update(first + len(snapshot))
     total = torch.cat(sums).numpy()
     run = np.repeat(torch.cat(runs).numpy(), drawings)
     mass, light, faint = (total[..., k] for k in range(3))
