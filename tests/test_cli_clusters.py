@@ -60,15 +60,16 @@ def test_check_describes_a_library(tmp_path, capsys):
                     writer = RunWriter(file, run, family, {"metallicity": -1.5 + (run == "b")})
                     for n, time in ((20, 500.0), (15, 12_000.0)):
                         writer.add(stars(n, time))
+                    errors = {"a": [1e-4, -2e-3, 1e-3], "b": [0.03, 0.0]}.get(run)
                     if path.stem != "unfinished":
-                        writer.close({})
+                        writer.close({"energy_error": errors} if errors else {})
             if path.stem == "damaged":
                 file["runs/b/mass"][3] = np.nan
     assert call("check", str(paths[0])) == 0
     assert capsys.readouterr().out.strip() == (
         f"{paths[0]}: library of clusters, 3 runs of 6 snapshots; families (runs): test (1), "
         "training (2); ages 0.5 to 12 Gyr; [Fe/H] -1.5 to -0.5; 15 to 20 stars a snapshot, 105 "
-        "in all"
+        "in all; largest energy error of a run 0.02 (median), 0.03 (b)"
     )
     messages = ("run a is unfinished", "holds no snapshot", "star 4 of the snapshot has mass nan")
     for path, message in zip(paths[1:], messages, strict=True):

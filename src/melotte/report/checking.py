@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 from melotte.errors import MelotteFileError, MelotteValueError
+
+if TYPE_CHECKING:
+    from melotte.sky.cluster_libraries import LibraryRun
 
 
 def check_file(
@@ -119,5 +123,21 @@ def _check_library(path: Path) -> str:
             f"{path}: library of clusters, {len(runs)} runs of {len(library)} snapshots; families "
             f"(runs): {named}; ages {min(ages):.3g} to {max(ages):.3g} Gyr; [Fe/H] "
             f"{min(metallicities):.3g} to {max(metallicities):.3g}; {min(counts)} to "
-            f"{max(counts)} stars a snapshot, {sum(counts)} in all"
+            f"{max(counts)} stars a snapshot, {sum(counts)} in all{_energy_errors(runs)}"
         )
+
+
+def _energy_errors(runs: Sequence[LibraryRun]) -> str:
+    """How well energy was conserved in runs of melotte's own; nothing for those it only read."""
+    largest = {
+        run.name: max(map(abs, errors))
+        for run in runs
+        if (errors := run.history.get("energy_error"))
+    }
+    if not largest:
+        return ""
+    worst = max(largest, key=lambda name: largest[name])
+    return (
+        f"; largest energy error of a run {median(largest.values()):.1g} (median), "
+        f"{largest[worst]:.1g} ({worst})"
+    )
