@@ -76,6 +76,7 @@ def show(
 def draw(rows: dict[str, dict[str, Any]], folder: Path) -> None:
     """The essay's figures: errors against mass, their distributions, robustness."""
     from melotte.report.galaxy_cluster_figures import error_figure, pdf_figure, robustness_figure
+    from melotte.report.style import save
 
     folder.mkdir(parents=True, exist_ok=True)
     names = [name for name in DRAWN if name in rows]
@@ -86,11 +87,11 @@ def draw(rows: dict[str, dict[str, Any]], folder: Path) -> None:
         )
         for name in names
     }
-    error_figure(pairs).savefig(folder / "errors-against-mass.png")
-    pdf_figure(pairs).savefig(folder / "error-distributions.png")
+    save(error_figure(pairs), folder / "errors-against-mass.png")
+    save(pdf_figure(pairs), folder / "error-distributions.png")
     curves = {
         rows[name]["title"]: (RATES, *np.array(rows[name]["by_rate"])[:, [1, 0, 2]].T)
         for name in names
     }
-    robustness_figure(curves).savefig(folder / "robustness.png")
+    save(robustness_figure(curves), folder / "robustness.png")
     print(f"figures: {folder}")

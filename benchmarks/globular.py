@@ -112,6 +112,7 @@ def compare(
 def draw(scores: Any, folder: Path) -> None:
     """Figures 5, 6, 8 and 9 of every method."""
     from melotte.report.map_figures import age_figure, distance_figure, mass_figure, pixel_figure
+    from melotte.report.style import save
 
     folder.mkdir(parents=True, exist_ok=True)
     for key, one in scores.items():
@@ -122,7 +123,7 @@ def draw(scores: Any, folder: Path) -> None:
             ("ages", age_figure),
             ("distances", distance_figure),
         ):
-            make(one).savefig(folder / f"{stem}_{name}.png", dpi=130)
+            save(make(one), folder / f"{stem}_{name}.png")
 
 
 def flags(

@@ -16,6 +16,7 @@ from image_systems_mocks import PLANTED, TestGround
 
 from melotte.parameters import Parameter, on_scale
 from melotte.report import cluster_image_figures as figures
+from melotte.report import style
 from melotte.report.cluster_image_galleries import (
     Gallery,
     Picture,
@@ -45,7 +46,7 @@ def save(found: Mapping[str, Figure], folder: Path) -> None:
     """Write figures as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in found.items():
-        figure.savefig(folder / f"{name}.png", dpi=130)
+        style.save(figure, folder / f"{name}.png")
     print(f"figures: {folder}: {', '.join(found)}")
 
 

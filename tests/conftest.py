@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,11 @@ def shared_data() -> Path:
 def generator() -> torch.Generator:
     """A seeded generator; a test that draws twice gets two different draws."""
     return torch.Generator().manual_seed(20261121)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def coarse_figures() -> Iterator[None]:
+    """Pictures are written small: quicker, and as whole."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("melotte.report.style.RESOLUTION", 40)
+        yield

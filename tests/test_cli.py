@@ -370,9 +370,8 @@ def two_members(members, tmp_path_factory):
 
 
 @pytest.mark.usefixtures("model")
-def test_figures_are_drawn_of_named_clusters_alone(two_members, tmp_path, monkeypatch, capsys):
+def test_figures_are_drawn_of_named_clusters_alone(two_members, tmp_path, capsys):
     members, _, names = two_members
-    monkeypatch.setattr("melotte.report.object_figures.RESOLUTION", 20)
     output, figures = tmp_path / "o.ecsv", tmp_path / "figures"
     words = ("infer", "open-cluster", members, "-o", output, "--figures", figures)
     assert run(*words, "--figures-of", "mok 0") == 2
@@ -390,12 +389,9 @@ def test_figures_are_drawn_of_named_clusters_alone(two_members, tmp_path, monkey
     assert len(list(figures.iterdir())) == 2 * len(names)
 
 
-def test_figures_samples_and_comparison_keep_sources_apart(
-    model, two_members, tmp_path, monkeypatch, capsys
-):
+def test_figures_samples_and_comparison_keep_sources_apart(model, two_members, tmp_path, capsys):
     members, literature, names = two_members
     figures, samples = tmp_path / "figures", tmp_path / "samples.h5"
-    monkeypatch.setattr("melotte.report.object_figures.RESOLUTION", 20)
     words = (
         *("--as", "all", "--figures", figures, "--compare", literature),
         *("--samples", 4, "--samples-file", samples),
@@ -469,8 +465,9 @@ def test_adql_names_the_columns_that_infer_reads(capsys):
 
 
 def test_demo_writes_one_page(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(melotte.demo, "N_MOCKS", 40)
-    monkeypatch.setattr(melotte.demo, "N_MAPPED", 12)
+    monkeypatch.setattr(melotte.demo, "N_MOCKS", 24)
+    monkeypatch.setattr(melotte.demo, "N_MAPPED", 8)
+    monkeypatch.setattr(melotte.demo, "N_SHOWN", 4)
     assert run("demo", "-o", tmp_path / "demo") == 0
     page = (tmp_path / "demo" / "report.html").read_text()
     assert page.count("data:image/png") >= 1

@@ -14,7 +14,7 @@ from astropy.table import Table
 from melotte.cli import main
 from melotte.engine.model_files import save_model
 from melotte.flags import Flag
-from melotte.systems.cluster_images import background_draws
+from melotte.systems.cluster_images import background_draws, predictive
 from melotte.systems.cluster_images.predictive import ImagePredictor
 
 sys.path.insert(0, str(Path(__file__).parent / "report"))
@@ -27,6 +27,11 @@ def run(*words: object) -> int:
     with pytest.raises(SystemExit) as caught:
         main([str(word) for word in words])
     return int(caught.value.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def few_predictions(monkeypatch):
+    monkeypatch.setattr(predictive, "DRAWS", 16)
 
 
 @pytest.fixture(scope="module")

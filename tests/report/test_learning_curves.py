@@ -37,7 +37,7 @@ def test_a_log_gives_its_passes_once(tmp_path):
     assert [(one["mocks"], one["training_loss"]) for one in found] == [(640, 2.0), (1280, 1.4)]
     path = write_learning_curve(run, tmp_path / "figures")
     assert path is not None
-    assert path.stat().st_size > 5000
+    assert path.stat().st_size > 2000
     assert write_learning_curve(written(run, entries[1:2]), tmp_path / "figures") is None
 
 

@@ -20,11 +20,6 @@ from melotte.systems.base import Observation, RowError
 from melotte.systems.registry import build_system, load_preset
 
 
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch):
-    monkeypatch.setattr(object_figures, "RESOLUTION", 20)
-
-
 def test_named_objects_must_be_in_the_inputs():
     entries = [Observation({}, ("a", "b")), RowError("lost", "no pixel", 0)]
     assert with_named(iter(entries), ("b", "lost")) == entries

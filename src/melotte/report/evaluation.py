@@ -15,6 +15,7 @@ from melotte.report.image_evaluation import image_figures
 from melotte.report.map_evaluation import CAPTIONS as MAP_CAPTIONS
 from melotte.report.map_evaluation import map_figures
 from melotte.report.page import PageFigure, Section, write_page
+from melotte.report.style import save
 from melotte.systems.cluster_images.judging import ImageJudge
 from melotte.systems.globular_clusters.judging import MapJudge
 
@@ -115,8 +116,7 @@ def write_evaluation(
         figures.mkdir(parents=True, exist_ok=True)
         drawn = evaluation_figures(evaluation, model)
         for name, figure in drawn.items():
-            figure.savefig(figures / f"{name}.png", dpi=140)
-            written.append(figures / f"{name}.png")
+            written.append(save(figure, figures / f"{name}.png"))
     except OSError as error:
         raise MelotteFileError(f"{figures}: cannot be written: {error}") from error
     captions = {

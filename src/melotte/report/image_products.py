@@ -284,6 +284,7 @@ def write_mass_function(model: Model, result: InferenceResult, folder: Path) -> 
     Bialopetravičius & Narbutis 2020, Fig. 20.
     """
     from melotte.report.cluster_image_populations import mass_function_figure
+    from melotte.report.style import save
 
     system = images_of(model)
     if system is None or not {"log_mass", "log_age"} <= set(result.names):
@@ -299,9 +300,7 @@ def write_mass_function(model: Model, result: InferenceResult, folder: Path) -> 
     figure = mass_function_figure(
         mass[counted], age[counted], complete_above=complete, range_of_masses=shown
     )
-    path = folder / MASS_FUNCTION
-    figure.savefig(path, dpi=130)
-    return path
+    return save(figure, folder / MASS_FUNCTION)
 
 
 def _one_image(batch: Observation, i: int) -> Observation:

@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 
 from melotte.engine.run_folders import LOG
 from melotte.errors import MelotteFileError, MelotteValueError
-from melotte.report.style import BLUE, GREY, ORANGE, SMALL, label, new_figure
+from melotte.report.style import BLUE, GREY, ORANGE, SMALL, label, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "learning.png"
-RESOLUTION = 130
-"""Dots per inch."""
 _STRETCH = 20.0
 """A curve above 0 whose largest value is so many times its least is drawn in its logarithm."""
 
@@ -133,10 +131,9 @@ def write_learning_curve(run_folder: str | Path, folder: str | Path) -> Path | N
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        learning_curve_figure(passes).savefig(target / NAME, dpi=RESOLUTION)
     except OSError as error:
         raise MelotteFileError(f"{target}: cannot be written: {error.strerror or error}") from error
-    return target / NAME
+    return save(learning_curve_figure(passes), target / NAME)
 
 
 def _number(value: Any) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from melotte.errors import MelotteValueError
 from melotte.report.stored_figures import COMPARISON
-from melotte.report.style import BLUE, GREY, RED, label, legend, new_figure, with_unit
+from melotte.report.style import BLUE, GREY, RED, label, legend, new_figure, save, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,10 +113,8 @@ def with_offset(joined: Any, parameter: str, offset: float) -> Any:
 
 def write_comparison(result: InferenceResult, joined: Any, folder: Path) -> Path:
     """Write ``comparison.png``: our medians against the literature's values."""
-    path = folder / COMPARISON
     units = {parameter.name: parameter.unit for parameter in result.parameters}
-    comparison_figure(joined, units).savefig(path, dpi=130)
-    return path
+    return save(comparison_figure(joined, units), folder / COMPARISON)
 
 
 def comparison_figure(joined: Any, names: Mapping[str, str]) -> Figure:

@@ -15,6 +15,7 @@ from melotte.io.table_files import TableFile
 from melotte.report.field_luminosities import literature_figure, measured_light_figure
 from melotte.report.literature import literature_values
 from melotte.report.stored_figures import LITERATURE, LUMINOSITIES
+from melotte.report.style import save
 from melotte.systems.globular_clusters.derived_maps import luminosity
 from melotte.systems.globular_clusters.system import ClusterMapSystem
 from melotte.telescope.map_noise import FLUX_ZERO_POINT
@@ -78,9 +79,7 @@ def write_luminosities(
         return None
     inside = (result.flags & WARNED) == 0
     figure = measured_light_figure(light, far, inside, model.system.data.served, result.ids)
-    path = folder / LUMINOSITIES
-    figure.savefig(path, dpi=130)
-    return path
+    return save(figure, folder / LUMINOSITIES)
 
 
 def told_extinctions(result: InferenceResult, observations: Sequence[Observation]) -> Array:
@@ -130,9 +129,7 @@ def write_map_comparison(
         mass = 10 ** np.asarray(result.columns["log_map_mass"].values, dtype=float)
         estimates["mass_to_light_v"] = np.repeat((mass / light)[None], 3, 0)
     figure = literature_figure(estimates, known, light, (result.flags & WARNED) == 0)
-    path = folder / LITERATURE
-    figure.savefig(path, dpi=130)
-    return path
+    return save(figure, folder / LITERATURE)
 
 
 def literature_columns(literature: TableFile, ids: tuple[str, ...]) -> dict[str, Array]:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 MOST_FIGURES = 200
 """Objects that get figures of their own; a larger table's are the first ones."""
-RESOLUTION = 130
-"""Dots per inch."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +105,8 @@ def write_figures(drawing: Drawing, folder: Path) -> int:
     int
         Objects that were drawn.
     """
+    from melotte.report.style import save
+
     folder.mkdir(parents=True, exist_ok=True)
     draw = _SYSTEMS.get(drawing.model.system.name)
     if draw is None or drawing.result.samples is None:
@@ -115,7 +115,7 @@ def write_figures(drawing: Drawing, folder: Path) -> int:
     for name, figures in draw(drawing):
         stem = file_stem(name)
         for kind, figure in figures.items():
-            figure.savefig(folder / f"{stem}_{kind}.png", dpi=RESOLUTION)
+            save(figure, folder / f"{stem}_{kind}.png")
         n_drawn += 1
         if n_drawn == MOST_FIGURES and not drawing.names:
             break

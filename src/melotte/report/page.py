@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -36,9 +35,9 @@ class PageFigure:
     @property
     def png(self) -> str:
         """The figure as base64 PNG."""
-        stream = io.BytesIO()
-        self.figure.savefig(stream, format="png", dpi=120)
-        return base64.b64encode(stream.getvalue()).decode("ascii")
+        from melotte.report.style import png_bytes
+
+        return base64.b64encode(png_bytes(self.figure)).decode("ascii")
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,16 @@ safe in threads and without a display.
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+
+from melotte.engine.atomic_files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +43,8 @@ WRITTEN = {
 }
 """How axes name the parameters whose names are not words."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
+RESOLUTION = 130
+"""Of every picture written, dots per inch."""
 
 
 def new_figure(
@@ -77,6 +83,30 @@ def dress(axes: Axes) -> None:
     common = {"labelsize": SMALL, "color": GREY, "labelcolor": INK}
     axes.tick_params(**common, width=0.8, length=3)
     axes.tick_params(**common, which="minor", width=0.6, length=2)
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """A figure as a PNG file holds it."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=RESOLUTION)
+    return stream.getvalue()
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG file, whole or not at all.
+
+    Returns
+    -------
+    Path
+        The same path.
+
+    Raises
+    ------
+    MelotteFileError
+        When the folder is missing or cannot be written to.
+    """
+    write_atomically(path, png_bytes(figure))
+    return path
 
 
 def density_cells(axes: Axes, x: ArrayLike, y: ArrayLike, **settings: Any) -> None:

@@ -45,6 +45,8 @@ SURVEY = (
     "data.centring_error=0.03",
     "data.velocity_centre=galaxies",
 )
+FEW = ("training.reference_size=400", "training.metrics_size=300")
+"""Mocks that a model is finished on."""
 
 
 def simulation(n_hosts: int = 40, seed: int = 3) -> dict[str, np.ndarray]:
@@ -315,7 +317,7 @@ def test_physical_lengths_shrink_with_the_redshift(folder, catalogue):
 @pytest.fixture(scope="module")
 def model(folder, bank):
     path, preset = folder / "model.safetensors", folder / "preset.yaml"
-    code = run("train", preset, "--bank", bank, "-o", path, "--device", "cpu")
+    code = run("train", preset, *FEW, "--bank", bank, "-o", path, "--device", "cpu")
     assert code == 0
     return path
 
@@ -330,7 +332,7 @@ def test_a_model_learns_from_the_bank(model, bank):
 
 def test_the_seed_network_trains_from_the_same_bank(folder, bank, catalogue):
     path = folder / "cnn.safetensors"
-    fast = ("training.max_epochs=1", "data.bins=16", "training.batch_size=100")
+    fast = (*FEW, "training.max_epochs=1", "data.bins=16", "training.batch_size=100")
     code = run("train", "galaxy-cluster-cnn2d", *fast, "--bank", bank, "-o", path,
                "--device", "cpu")  # fmt: skip
     assert code == 0
