@@ -171,9 +171,29 @@ def test_text_for_a_number_is_kept_for_the_message() -> None:
     header = read_band_header({"GAIN": "DEFAULT", "EXPTIME": "INDEF", "PHOTFLAM": 1e-19})
     assert math.isnan(header.gain)
     assert math.isnan(header.exposure)
-    assert header.unread == {"gain": "GAIN 'DEFAULT'", "exposure": "EXPTIME 'INDEF'"}
+    assert header.unread == {
+        "gain": "GAIN 'DEFAULT' is not a number",
+        "exposure": "EXPTIME 'INDEF' is not a number",
+    }
     assert header.why_unknown("gain") == " (GAIN 'DEFAULT' is not a number)"
     assert header.why_unknown("zero_point_ab") == ""
+
+
+@pytest.mark.parametrize("scale", [0, -0.04, math.inf])
+def test_a_scale_that_none_can_have_is_unknown(scale: float) -> None:
+    header = read_band_header({"PIXSCALE": scale, "EXPTIME": -1})
+    assert math.isnan(header.pixel_scale)
+    assert math.isnan(header_pixel_scale({"PIXSCALE": scale}))
+    assert header.why_unknown("pixel_scale") == f" (PIXSCALE {scale:g} is not a number above 0)"
+    assert header.why_unknown("exposure") == " (EXPTIME -1 is not a number above 0)"
+
+
+@pytest.mark.parametrize("kind", ["CD", "PC"])
+def test_a_matrix_of_zeros_is_no_scale(kind: str) -> None:
+    matrix = {f"{kind}{i}_{j}": 0.0 for i in (1, 2) for j in (1, 2)}
+    coordinates = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", **matrix}
+    assert math.isnan(header_pixel_scale(coordinates))
+    assert header_pixel_scale({**coordinates, "PIXSCALE": 0.04}) == 0.04
 
 
 def test_counts_of_every_unit() -> None:

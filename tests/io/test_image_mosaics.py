@@ -20,6 +20,7 @@ from melotte.flags import Flag
 from melotte.io.image_mosaics import read_mosaic_cutouts
 from melotte.io.image_positions import ImagePositions, read_positions
 from melotte.io.image_stacks import ExpectedImages, ImageStack, RejectedImage
+from melotte.io.reprojection import celestial
 
 BANDS = ("WFC3_UVIS_F336W", "WFC3_UVIS_F438W", "WFC3_UVIS_F814W")
 SHAPE = (200, 240)
@@ -338,6 +339,39 @@ def test_what_is_no_mosaic_or_no_table_of_positions(same_grid: list[Path], tmp_p
     Table({"ra": ["10:xx"], "dec": ["1:2:3"]}).write(tmp_path / "text.csv")
     with pytest.raises(MelotteValueError, match="row 1, column 'ra': '10:xx' is no angle"):
         one_stack(same_grid, tmp_path / "text.csv")
+
+
+def test_weights_and_masks_are_never_the_image(same_grid: list[Path], tmp_path: Path) -> None:
+    plain = one_stack(same_grid)
+    weighed, cubes = [], []
+    for path in same_grid:
+        with fits.open(path) as opened:
+            values, header = np.asarray(opened[0].data), opened[0].header
+        weight = fits.ImageHDU(np.full(values.shape, 1800.0), name="WHT")
+        image = fits.ImageHDU(values, header, name="DRZ")
+        weighed.append(tmp_path / f"first_{path.name}")
+        fits.HDUList([fits.PrimaryHDU(header=header[6:]), weight, image]).writeto(weighed[-1])
+        mask = fits.ImageHDU(np.zeros(values.shape, np.uint8), name="MASK")
+        cubes.append(tmp_path / f"cube_{path.name}")
+        fits.HDUList([fits.PrimaryHDU(values[None], header), mask]).writeto(cubes[-1])
+    torch.testing.assert_close(one_stack(weighed).images, plain.images)
+    with pytest.raises(MelotteFileError, match="no image with two axes but one of 1 x "):
+        one_stack(cubes)
+
+
+def test_text_among_the_coordinates_is_named(same_grid: list[Path], tmp_path: Path) -> None:
+    for path in same_grid:
+        with fits.open(path) as opened:
+            opened[0].header["CRVAL1"] = "INDEF"
+            opened.writeto(tmp_path / path.name)
+    broken = [tmp_path / path.name for path in same_grid]
+    with pytest.raises(MelotteValueError, match="no celestial coordinates for columns ra and dec"):
+        one_stack(broken)
+    with (
+        fits.open(broken[0]) as opened,
+        pytest.raises(MelotteValueError, match=r"cannot be read \(CRVAL1 'INDEF' is"),
+    ):
+        celestial(opened[0], opened, broken[0])
 
 
 def test_positions_with_their_own_names_and_radii(tmp_path: Path) -> None:

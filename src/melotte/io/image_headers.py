@@ -29,6 +29,8 @@ _NUMBERS = {
     "zero_point_ab": (*_ZERO_POINT_KEYWORDS, "PHOTFLAM", "PHOTPLAM"),
 }
 _BAND_KEYWORDS = ("BAND", "FILTER", "FILTNAM")
+_POSITIVE = ("pixel_scale", "exposure")
+_COORDINATES = re.compile(r"^(CRPIX|CRVAL|CDELT|CROTA)\d$|^(CD|PC)\d_\d$")
 _EMPTY_WHEEL = re.compile(r"^(CLEAR\w*|N/?A|NONE|OPEN|)$")
 _FILTER = re.compile(r"(?<![A-Z0-9])(F\d{3,4}(?:W2|W|M|N|LP|X))(?![A-Z0-9])")
 _CAMERA = re.compile(r"(ACS|WFC3|WFPC2)_(\w+_)?F\d{3,4}(W2|W|M|N|LP|X)(?![A-Z0-9])")
@@ -55,7 +57,7 @@ class BandHeader:
     sky_scale : float, arcsec
         Pixel scale by celestial coordinates alone.
     unread : mapping of str to str
-        By field: the keyword that holds text where a number is needed, with the text.
+        By field: the keyword that holds text or a number out of range, and what is wrong with it.
     """
 
     band: str = ""
@@ -69,14 +71,14 @@ class BandHeader:
     unread: Mapping[str, str] = field(default_factory=dict)
 
     def why_unknown(self, name: str) -> str:
-        """In brackets, the text that stands where a field's number should; ``""`` if there is none.
+        """In brackets, why a field's keyword is of no use; ``""`` if there is none.
 
         Parameters
         ----------
         name : str
             A field, such as ``exposure``.
         """
-        return f" ({self.unread[name]} is not a number)" if name in self.unread else ""
+        return f" ({self.unread[name]})" if name in self.unread else ""
 
 
 def read_band_header(
@@ -84,7 +86,8 @@ def read_band_header(
 ) -> BandHeader:
     """What a header says of one band.
 
-    Text in a keyword that should hold a number counts as unknown.
+    Text in a keyword that should hold a number counts as unknown, and so does a pixel scale or
+    exposure that is not above 0.
 
     Parameters
     ----------
@@ -107,17 +110,19 @@ def read_band_header(
     """
     where = "the header" if path is None else str(path)
     scale = _sky_scale(header, where)
-    texts = {name: _text(header, keys, plane) for name, keys in _NUMBERS.items()}
+    wrong = {
+        name: _wrong(header, keys, plane, name in _POSITIVE) for name, keys in _NUMBERS.items()
+    }
     return BandHeader(
         band=header_band(header, plane) or (filter_of(path.name) if path is not None else ""),
-        pixel_scale=_number(header, _SCALE_KEYWORDS) if math.isnan(scale) else scale,
+        pixel_scale=_stated_scale(header) if math.isnan(scale) else scale,
         exposure=header_exposure(header, plane),
         unit=str(next(_values(header, ("BUNIT",), plane), ("", ""))[1] or "").strip(),
         gain=_number(header, _GAIN_KEYWORDS, plane),
         zero_point_ab=header_zero_point(header, plane),
         pixel_area=_number(header, ("PIXAR_SR",), plane),
         sky_scale=scale,
-        unread={name: text for name, text in texts.items() if text},
+        unread={name: text for name, text in wrong.items() if text},
     )
 
 
@@ -254,7 +259,13 @@ def header_pixel_scale(header: Mapping[str, Any], where: str = "the header") -> 
         When the pixels' sides differ by more than 1 %.
     """
     scale = _sky_scale(header, where)
-    return _number(header, _SCALE_KEYWORDS) if math.isnan(scale) else scale
+    return _stated_scale(header) if math.isnan(scale) else scale
+
+
+def _stated_scale(header: Mapping[str, Any]) -> float:
+    """Pixel scale in arcsec by a keyword; NaN where it is not stated or not above 0."""
+    scale = _number(header, _SCALE_KEYWORDS)
+    return scale if 0 < scale < math.inf else math.nan
 
 
 def _sky_scale(header: Mapping[str, Any], where: str) -> float:
@@ -271,7 +282,7 @@ def _sky_scale(header: Mapping[str, Any], where: str) -> float:
             # A broken WCS raises errors of many classes; the keywords below may still tell.
             except Exception:
                 sides = ()
-        if len(sides) == 2:
+        if len(sides) == 2 and min(sides) > 0 and not _flat_matrix(header):
             if abs(sides[0] / sides[1] - 1) > SQUARE:
                 raise MelotteValueError(
                     f"{where}: its pixels are {sides[0] * 3600:.4g} by {sides[1] * 3600:.4g} "
@@ -279,6 +290,18 @@ def _sky_scale(header: Mapping[str, Any], where: str) -> float:
                 )
             return float(math.sqrt(sides[0] * sides[1]) * 3600)
     return math.nan
+
+
+def _flat_matrix(header: Mapping[str, Any]) -> bool:
+    """Whether the matrix of the coordinates is all zero, in whose place astropy puts 1 degree."""
+    matrix = [key for key in header if re.match(r"^CD\d_\d$", key)]
+    return bool(matrix) and all(_number(header, (key,)) == 0 for key in matrix)
+
+
+def unread_coordinates(header: Mapping[str, Any]) -> str:
+    """The first keyword of coordinates with text, and the text; ``""`` if there is none."""
+    keys = [key for key in header if _COORDINATES.match(key)]
+    return next((f"{key} {header[key]!r}" for key in keys if isinstance(header[key], str)), "")
 
 
 def _wcs_header(header: Mapping[str, Any]) -> Any:
@@ -354,9 +377,14 @@ def _number(header: Mapping[str, Any], keys: Sequence[str], plane: int | None = 
     return math.nan
 
 
-def _text(header: Mapping[str, Any], keys: Sequence[str], plane: int | None = None) -> str:
-    """The first keyword with text that is no number, and the text; ``""`` where there is none."""
+def _wrong(
+    header: Mapping[str, Any], keys: Sequence[str], plane: int | None, positive: bool
+) -> str:
+    """The first keyword without a number of use, and what is wrong with it; ``""`` if none is."""
     for name, value in _values(header, keys, plane):
-        if isinstance(value, str) and math.isnan(_number({name: value}, (name,))):
-            return f"{name} {shortened(value)!r}"
+        number = _number({name: value}, (name,))
+        if isinstance(value, str) and math.isnan(number):
+            return f"{name} {shortened(value)!r} is not a number"
+        if positive and not 0 < number < math.inf:
+            return f"{name} {number:g} is not a number above 0"
     return ""

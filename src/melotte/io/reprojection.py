@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from melotte.errors import MelotteFileError, MelotteValueError, require
-from melotte.io.image_files import chosen_hdu, open_fits, pixels
+from melotte.io.image_files import chosen_hdu, open_fits, pixels, science_images
+from melotte.io.image_headers import unread_coordinates
 from melotte.io.table_files import one_line
 
 TOLERANCE = 1e-3
@@ -282,10 +283,12 @@ def _window_of(
 def first_image(opened: Any, path: Path, hdu: str = "") -> Any:
     """The image of a mosaic: the extension named, else ``SCI``, else the first with two axes.
 
+    Weights, masks, errors and the like are passed over.
+
     Raises
     ------
     MelotteFileError
-        When the file has no image of two axes.
+        When the file has no image of the sky of two axes.
     MelotteValueError
         When the extension named is not there or is no such image.
     """
@@ -294,15 +297,13 @@ def first_image(opened: Any, path: Path, hdu: str = "") -> Any:
         if len(getattr(chosen, "shape", ())) != 2:
             raise MelotteValueError(f"{path}: extension {hdu} is no image with two axes")
         return chosen
-    flat = [
-        one
-        for one in opened
-        if getattr(one, "is_image", False) and len(getattr(one, "shape", ())) == 2
-    ]
+    science = science_images(opened)
+    flat = [one for one in science if len(one.shape) == 2]
     if not flat:
+        sides = ", ".join(" x ".join(map(str, one.shape)) for one in science)
         raise MelotteFileError(
-            f"{path} has no image with two axes; a mosaic is one image a band (stamps are read "
-            "without --mosaic)"
+            f"{path} has no image with two axes{sides and f' but one of {sides}'}; a mosaic is one "
+            "image a band (stamps are read without --mosaic)"
         )
     return next((one for one in flat if one.name == "SCI"), flat[0])
 
@@ -321,9 +322,12 @@ def celestial(hdu: Any, opened: Any, path: Path, needed: bool = True) -> Any:
         warnings.simplefilter("ignore")
         try:
             wcs = WCS(hdu.header, fobj=opened)
-            if wcs.has_celestial:
+            text = unread_coordinates(hdu.header)
+            if wcs.has_celestial and not text:
                 return wcs.celestial
             reason = "no celestial coordinates (CTYPE1, CTYPE2)"
+            if text:
+                reason = f"coordinates that cannot be read ({text} is not a number)"
         # A broken WCS raises errors of many classes.
         except Exception as error:
             reason = f"coordinates that cannot be read ({one_line(error)})"
