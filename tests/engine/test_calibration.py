@@ -90,6 +90,12 @@ def test_joint_coverage_catches_a_wrong_correlation_that_marginals_cannot():
     assert report.joint.p_value < 1e-6
 
 
+def test_a_handful_of_mocks_gives_no_verdict():
+    for n, expected in ((9, {"unknown"}), (40, {"biased"})):
+        report = calibrate(*gaussian_problem(1, n=n, shift=3.0), names=("a", "b"))
+        assert set(report.verdicts.values()) == expected
+
+
 def test_misshapen_posterior_is_caught():
     """Right mean and right spread of the scores, but two peaks where there is one."""
     rng = np.random.default_rng(6)

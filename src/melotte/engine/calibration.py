@@ -30,6 +30,8 @@ from melotte.errors import MelotteValueError
 LEVELS = (0.68, 0.95)
 SIGNIFICANCE = 3.0
 """Standard errors beyond which a deviation counts."""
+FEWEST_GROUPS = 10
+"""Independent groups of mocks below which standard errors are too uncertain for a verdict."""
 SMALLEST_SHIFT = 0.05
 SMALLEST_STRETCH = 0.03
 """Deviations below these do not count, however many mocks prove them (see `verdict_of`)."""
@@ -53,6 +55,7 @@ class ParameterCalibration:
     rank_histogram : tuple of int
         Counts of ranks in equal bins from 0 to n_samples.
     verdict : {"calibrated", "biased", "overconfident", "underconfident", "misshapen", "unknown"}
+        ``"unknown"`` from fewer than :data:`FEWEST_GROUPS` groups.
     """
 
     n: int
@@ -105,7 +108,9 @@ def judge_parameter(
         stretch_error,
         p_value,
         tuple(int(count) for count in histogram),
-        verdict_of(shift, shift_error, stretch, stretch_error, p_value),
+        verdict_of(shift, shift_error, stretch, stretch_error, p_value)
+        if n_groups >= FEWEST_GROUPS
+        else "unknown",
     )
 
 

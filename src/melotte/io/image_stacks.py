@@ -287,13 +287,13 @@ def option_numbers(name: str, value: Any, positive: bool = False) -> tuple[float
     MelotteValueError
         When it holds no number, one that is not finite, or one not above 0 where that is needed.
     """
+    parts = value.split(",") if isinstance(value, str) else value
+    parts = list(parts) if isinstance(parts, Sequence) else [parts]
     try:
-        parts = value.split(",") if isinstance(value, str) else value
-        parts = list(parts) if isinstance(parts, Sequence) else [parts]
         numbers = tuple(float(part) for part in parts)
     except (TypeError, ValueError) as error:
         raise MelotteValueError(
-            f"{name} {shortened(str(value))!r} is not a number or numbers between commas"
+            f"{name} {shortened(','.join(map(str, parts)))!r} is not a number or numbers between commas"
         ) from error
     for number in numbers:
         if not math.isfinite(number) or (positive and number <= 0):

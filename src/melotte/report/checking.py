@@ -48,7 +48,8 @@ def check_file(
         What is wrong, in one line.
     """
     if not path.is_file():
-        raise MelotteFileError(f"{path}: no such file")
+        what = "a folder; give a file in it" if path.is_dir() else "no such file"
+        raise MelotteFileError(f"{path}: {what}")
     with path.open("rb") as stream:
         start = stream.read(8)
     if path.suffix == ".safetensors":
