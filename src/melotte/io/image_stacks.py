@@ -292,8 +292,9 @@ def option_numbers(name: str, value: Any, positive: bool = False) -> tuple[float
     try:
         numbers = tuple(float(part) for part in parts)
     except (TypeError, ValueError) as error:
+        text = shortened(",".join(map(str, parts)))
         raise MelotteValueError(
-            f"{name} {shortened(','.join(map(str, parts)))!r} is not a number or numbers between commas"
+            f"{name} {text!r} is not a number or numbers between commas"
         ) from error
     for number in numbers:
         if not math.isfinite(number) or (positive and number <= 0):
