@@ -29,7 +29,7 @@ def simulate_field_mosaic(
     size : int, pixels along a side, 16 to 4096
     seed : int
     radius : float, kpc, optional
-        Distance from the galaxy's centre in the plane of its disc; drawn when not given.
+        Distance from the galaxy's centre in the plane of its disc, 0 to 40; drawn when not given.
     exposure_factor : float, in [1e-6, 1e6]
         By which exposures are longer than the survey's.
     sky_kept : float, in [0, 1]

@@ -17,6 +17,8 @@ RECENT_LOG_AGE = 8.5
 NEWBORN_LOG_AGE = 7.5
 """Stars younger than this are clumped as the gas is; later, orbits mix them."""
 
+OUTERMOST = 40.0
+"""kpc, to which the mass of the halo is counted; no field is drawn farther out."""
 ASSOCIATION_LIFETIME = 60e6
 """Years in which the share of stars that are still in associations falls by e."""
 
@@ -276,7 +278,7 @@ def draw_environment(
     Raises
     ------
     MelotteValueError
-        When the galaxy is not known, or the radius is negative or not finite.
+        When the galaxy is not known, or the radius is not in [0, ``OUTERMOST``].
     """
     if galaxy not in GALAXIES:
         raise MelotteValueError(f"no galaxy {galaxy!r}; there are {', '.join(GALAXIES)}")
@@ -284,8 +286,8 @@ def draw_environment(
     uniform = torch.rand(6, generator=generator, dtype=torch.float64).tolist()
     normal = torch.randn(8, generator=generator, dtype=torch.float64).tolist()
     per_age = torch.randn(len(LOG_AGE_NODES), generator=generator, dtype=torch.float64)
-    if radius is not None and not 0 <= radius < math.inf:
-        raise MelotteValueError(f"radius must be at least 0 kpc and finite, found {radius}")
+    if radius is not None and not 0 <= radius <= OUTERMOST:
+        raise MelotteValueError(f"radius must be 0 to {OUTERMOST:g} kpc, found {radius}")
     low, high = disc.radii
     place = float(low + (high - low) * uniform[0] if radius is None else radius)
     density = disc.stellar_density(place) * 10 ** (0.08 * normal[0])
