@@ -198,6 +198,20 @@ def test_names_come_with_the_stamps(tmp_path: Path, cube: np.ndarray) -> None:
         one_stack(path, ids="theirs")
 
 
+@pytest.mark.parametrize("given", [["", "b", "c", "", "e"], ["a", "b", "c", "d", "b"]])
+def test_stamps_without_a_name_are_numbered_and_no_two_have_one(
+    tmp_path: Path, cube: np.ndarray, given: list[str]
+) -> None:
+    path = tmp_path / "c.fits"
+    image = fits.PrimaryHDU(cube, fits.Header(NAMED))
+    fits.HDUList([image, fits.BinTableHDU(Table({"ID": given}))]).writeto(path)
+    if given[0]:
+        with pytest.raises(MelotteValueError, match="rows 2 and 5 have one id, 'b'"):
+            one_stack(path)
+    else:
+        assert one_stack(path).ids == ("c-1", "b", "c", "c-4", "e")
+
+
 def test_many_stamps_come_in_stacks(tmp_path: Path) -> None:
     cube = np.arange(1, 601, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, 4, 4), "f4")
     path = write_cube(tmp_path / "c.fits", cube)

@@ -386,6 +386,10 @@ def test_positions_with_their_own_names_and_radii(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.radius, [30, 60])
     with pytest.raises(MelotteValueError, match="unknown NAME 'age'"):
         read_positions(tmp_path / "p.ecsv", {"age": "R"})
+    Table({"id": ["a", "", "a"], "x": [1, 2, 3], "y": [1, 2, 3]}).write(tmp_path / "q.csv")
+    with pytest.raises(MelotteValueError, match="rows 1 and 3 have one id, 'a'"):
+        read_positions(tmp_path / "q.csv")
+    assert len(read_positions(tmp_path / "q.csv", radii=True)) == 3
 
 
 def test_an_r_magnitude_is_no_radius(same_grid: list[Path], tmp_path: Path) -> None:

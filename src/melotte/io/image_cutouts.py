@@ -26,6 +26,7 @@ from melotte.io.image_stacks import (
     refuse_unstated,
 )
 from melotte.io.image_units import counts_factor
+from melotte.io.object_names import told_apart
 from melotte.io.reprojection import resampled
 from melotte.io.table_files import listed
 
@@ -67,7 +68,7 @@ def read_cutouts(
         When a file is missing, damaged or holds no images.
     MelotteValueError
         When bands, scale, unit, exposure, gain or zero point are missing or do not fit, stamps
-        are too small, or an option is not allowed.
+        are too small, two have one id, or an option is not allowed.
     """
     chosen = options if isinstance(options, ImageOptions) else ImageOptions.parse(options or {})
     paths = [Path(source)] if isinstance(source, str | Path) else [Path(one) for one in source]
@@ -119,7 +120,9 @@ def _stacks(
             f"{where}: stamps of {side_by_side(first.shape)} px at {scale:.4g} arcsec/px are "
             f"smaller than the model's {size}x{size}{stretched}; cut larger ones"
         )
-    ids = next((part.ids for part in parts if part.ids), ()) or _numbered(paths[0], first.n)
+    numbered = _numbered(paths[0], first.n)
+    named = next((part for part in parts if part.ids), None)
+    ids = told_apart(named.ids, numbered, str(named.path)) if named else numbered
     header: dict[str, Any] = {"sources": [str(path) for path in paths]}
     if step != 1:
         header["resampled_from"] = scale
