@@ -285,6 +285,7 @@ def test_impossible_numbers_are_refused(tmp_path, given):
     (["test", "snapshots=nan"], "whole number"),
     (["test", "snapshots=inf"], "whole number"),
     (["test", "sizes=0.5,2000"], "sizes=2000"),
+    (["test", "--option", "time=3"], "--option does not apply to clusters"),
 ])  # fmt: skip
 def test_wrong_words_end_with_code_2(tmp_path, capsys, words, message):
     assert call("simulate", "clusters", *words, "-o", str(tmp_path / "x.h5")) == 2

@@ -239,8 +239,10 @@ def test_an_explanation_is_written_for_one_image(folder, tmp_path, capsys):
         (("m83", "size=inf"), "size=inf: needs a number"),
         (("m83", "size=32", "exposure_factor=inf"), "exposure_factor must be in [1e-6, 1e6]"),
         (("m83", "size=32", "exposure_factor=nan"), "exposure_factor must be in [1e-6, 1e6]"),
-        (("m83", "size=32", "radius=inf"), "radius must be at least 0 kpc and finite"),
+        (("m83", "size=32", "radius=inf"), "radius must be 0 to 40 kpc"),
         (("m83", "size=32", "sky_kept=nan"), "sky_kept must be in [0, 1]"),
+        (("m83", "size=32", "-n", 5), "-n does not apply to fields"),
+        (("m83", "--catalogue", "x.npy"), "--catalogue does not apply to fields"),
     ],
 )
 def test_fields_of_wrong_settings_are_refused(words, message, tmp_path, capsys):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from melotte.cli_words import Columns, columns_of, options_of
+from melotte.errors import MelotteValueError, refuse_unused
 
 
 def simulate(
@@ -61,18 +62,19 @@ def simulate(
     melotte simulate clusters training -n 20 --workers 4 -o library.h5 evolves globular clusters;
     melotte simulate clusters --from-snapshots run1/* -o library.h5 takes simulations of your own.
     """
+    of_catalogues = {"--catalogue": catalogue, "--box-size": box_size, "--redshift": redshift}
+    of_tables = {"--column": column, "--option": option}
+    of_many = {"-n": n is not None, "--task": task > 1, "--of": of > 1}
+    of_runs = {"--workers": workers > 1}
     if from_snapshots:
-        unused = {
-            "-n": n is not None, "--seed": seed, "--task": task > 1, "--of": of > 1,
-            "--catalogue": catalogue, "--box-size": box_size, "--redshift": redshift,
-            "--workers": workers > 1,
-        }  # fmt: skip
+        unused = of_many | {"--seed": seed} | of_catalogues | of_runs
         library = _snapshot_library(preset, overrides or [], output, column, option, unused)
         typer.echo(f"library: {library}")
         return
     if preset == "clusters":
         from melotte.api.cluster_runs import simulate_clusters
 
+        refuse_unused("clusters", of_catalogues | of_tables)
         library = simulate_clusters(
             overrides or [], output, n or 1, seed=seed, task=task, of=of, workers=workers
         )
@@ -81,11 +83,13 @@ def simulate(
     if preset == "field":
         from melotte.api.simulation import simulate_field
 
+        refuse_unused("fields", of_many | of_catalogues | of_tables | of_runs)
         for path in simulate_field(overrides or [], output, seed=seed):
             typer.echo(f"mosaic: {path}")
         return
     from melotte.api import simulate as run
 
+    refuse_unused("banks", of_runs)
     given = {"box_size": box_size, "redshift": redshift}
     path = run(
         preset,
@@ -111,15 +115,12 @@ def _snapshot_library(
     unused: dict[str, Any],
 ) -> Path:
     from melotte.api import library_of_snapshots
-    from melotte.errors import MelotteValueError
 
     if preset != "clusters":
         raise MelotteValueError(
             f"--from-snapshots makes a library: simulate clusters, not {preset}, --from-snapshots"
         )
-    for name, given in unused.items():
-        if given:
-            raise MelotteValueError(f"{name} does not apply to --from-snapshots")
+    refuse_unused("--from-snapshots", unused)
     options = options_of(option)
     family = str(options.pop("family", "training"))
     return library_of_snapshots(

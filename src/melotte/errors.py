@@ -7,7 +7,8 @@ Every class subclasses the builtin that Python users would catch, and the comman
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class MelotteError(Exception):
@@ -65,3 +66,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if not near:
         return ""
     return f" (did you mean {' or '.join(repr(by_lower[word]) for word in near)}?)"
+
+
+def refuse_unused(what: str, given: Mapping[str, Any]) -> None:
+    """Refuse options that would do nothing.
+
+    Parameters
+    ----------
+    what : str
+        What they do not apply to.
+    given : mapping of str to object
+        Value of each option by its name; one that was not given is false.
+
+    Raises
+    ------
+    MelotteValueError
+        Names the first that was given.
+    """
+    for option, value in given.items():
+        if value:
+            raise MelotteValueError(f"{option} does not apply to {what}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from melotte.errors import MelotteFileError, MelotteValueError
+from melotte.errors import MelotteFileError, refuse_unused
 
 if TYPE_CHECKING:
     from melotte.sky.cluster_libraries import LibraryRun
@@ -59,10 +59,12 @@ def check_file(
 
     of_members = {"--column": column, "--group-by": group_by, "--clusters": clusters}
     if start == b"\x89HDF\r\n\x1a\n" and is_library(path):
-        _refuse("libraries of clusters", {**of_members, "--system": system, "--option": options})
+        refuse_unused(
+            "libraries of clusters", {**of_members, "--system": system, "--option": options}
+        )
         return _check_library(path)
     if holds_images(path):
-        _refuse("images", of_members)
+        refuse_unused("images", of_members)
         return check_images(path, system=system, options=options)
     if start == b"\x89HDF\r\n\x1a\n":
         return _check_bank(path)
@@ -71,16 +73,10 @@ def check_file(
 
     if system is not None and system not in SYSTEMS:
         reader = table_reader(system)
-        _refuse("tables of images", of_members)
+        refuse_unused("tables of images", of_members)
         return check_light_maps(path, system, reader.data, options or {})
-    _refuse("tables of members", {"--option": options})
+    refuse_unused("tables of members", {"--option": options})
     return check_table(path, system=system, column=column, group_by=group_by, clusters=clusters)
-
-
-def _refuse(what: str, given: Mapping[str, Any]) -> None:
-    for option, value in given.items():
-        if value:
-            raise MelotteValueError(f"{option} does not apply to {what}")
 
 
 def _check_model(path: Path) -> str:
