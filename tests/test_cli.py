@@ -370,6 +370,26 @@ def two_members(members, tmp_path_factory):
 
 
 @pytest.mark.usefixtures("model")
+def test_no_input_is_overwritten(members, tmp_path, capsys):
+    table = tmp_path / "members.ecsv"
+    table.write_bytes(members[0].read_bytes())
+    before = table.read_bytes()
+    for words in (
+        ("infer", "open-cluster", table, "-o", table),
+        ("infer", "open-cluster", table, "-o", tmp_path / "o.ecsv", "--stars", table),
+        ("infer", "open-cluster", table, "-o", table, "--stars", table),
+        ("report", table, "-o", table),
+    ):
+        assert run(*words) == 2
+        assert "is an input, which would be lost" in capsys.readouterr().err
+        assert table.read_bytes() == before
+    words = ("-o", tmp_path / "o.ecsv", "--stars", tmp_path / "o.ecsv")
+    assert run("infer", "open-cluster", table, *words) == 2
+    assert "is what -o writes" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [table]
+
+
+@pytest.mark.usefixtures("model")
 def test_figures_are_drawn_of_named_clusters_alone(two_members, tmp_path, capsys):
     members, _, names = two_members
     output, figures = tmp_path / "o.ecsv", tmp_path / "figures"

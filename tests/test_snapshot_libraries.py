@@ -157,7 +157,7 @@ def test_options_reach_the_reader(tmp_path, caplog):
     path.write_text("weight,dist,out,across\n500,2000,1,2\n800,50000,-1,0\n")
     words = ["--column", "mass=weight", "--column", "r=dist", "--column", "vr=out",
              "--column", "vt=across", "--option", "unit.radius=AU", "--option", "unit.mass=g",
-             "--option", "time=8000", "--option", "metallicity=-1"]  # fmt: skip
+             "--option", "time=8e3", "--option", "metallicity=-1"]  # fmt: skip
     library = tmp_path / "a.h5"
     assert call("simulate", "clusters", "--from-snapshots", path, "-o", library, *words) == 2
     words[words.index("unit.mass=g")] = "unit.mass=1e-3 Msun"
@@ -236,6 +236,7 @@ def test_an_older_library_stays_when_a_new_one_fails(runs, tmp_path):
         (["clusters", "a.ecsv", "--workers", "2"], "--workers does not apply"),
         (["clusters", "a.ecsv", "--option", "metalicity=-1"], "did you mean 'metallicity'"),
         (["clusters", "a.ecsv", "--option", "time=old"], "time=old: must be a number"),
+        (["clusters", "a.ecsv", "--option", "time=true"], "time=True: must be a number"),
         (["globular", "a.ecsv"], "simulate clusters, not globular"),
     ],
 )

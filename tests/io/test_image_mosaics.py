@@ -17,6 +17,7 @@ from mosaic_files import sources, tangent_wcs, write_mosaic
 
 from melotte.errors import MelotteFileError, MelotteValueError, MissingExtraError
 from melotte.flags import Flag
+from melotte.io.image_grids import tangent_plane
 from melotte.io.image_mosaics import read_mosaic_cutouts
 from melotte.io.image_positions import ImagePositions, read_positions
 from melotte.io.image_stacks import ExpectedImages, ImageStack, RejectedImage
@@ -374,6 +375,14 @@ def test_text_among_the_coordinates_is_named(same_grid: list[Path], tmp_path: Pa
         celestial(opened[0], opened, broken[0])
 
 
+@pytest.mark.parametrize("ra", [0.0, 120.0, 250.4, 359.9])
+def test_right_ascensions_of_planes_are_not_negative(ra: float) -> None:
+    east, north = np.array([1, -1, -1, 1]) * 0.01, np.array([-1, -1, 1, 1]) * 0.01
+    plane = tangent_plane(SkyCoord((ra + east) % 360, 36.0 + north, unit="deg"), (8, 8))
+    assert 0 <= plane.wcs.crval[0] <= 360
+    assert abs((plane.wcs.crval[0] - ra + 180) % 360 - 180) < 1e-9
+
+
 def test_positions_with_their_own_names_and_radii(tmp_path: Path) -> None:
     table = Table({"obj": [7, 8], "lon": [1.0, 2.0], "lat": [3.0, 4.0], "R": [0.5, 1.0]})
     table["R"].unit = "arcmin"
@@ -386,10 +395,6 @@ def test_positions_with_their_own_names_and_radii(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.radius, [30, 60])
     with pytest.raises(MelotteValueError, match="unknown NAME 'age'"):
         read_positions(tmp_path / "p.ecsv", {"age": "R"})
-    Table({"id": ["a", "", "a"], "x": [1, 2, 3], "y": [1, 2, 3]}).write(tmp_path / "q.csv")
-    with pytest.raises(MelotteValueError, match="rows 1 and 3 have one id, 'a'"):
-        read_positions(tmp_path / "q.csv")
-    assert len(read_positions(tmp_path / "q.csv", radii=True)) == 3
 
 
 def test_an_r_magnitude_is_no_radius(same_grid: list[Path], tmp_path: Path) -> None:

@@ -155,11 +155,19 @@ def _reading(options: Mapping[str, Any]) -> dict[str, Any]:
                 f"{name!r} is no option of snapshots{did_you_mean(name, allowed)}; allowed: "
                 f"{', '.join(allowed)}"
             )
-        elif name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise MelotteValueError(f"{name}={value}: must be a number")
         else:
-            reading[name] = value if name in _NUMBERS else str(value)
+            reading[name] = _number(name, value) if name in _NUMBERS else str(value)
     return reading
+
+
+def _number(name: str, value: Any) -> float:
+    """A number, also as ``12e3``, which YAML takes for text."""
+    try:
+        if not isinstance(value, bool):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise MelotteValueError(f"{name}={value}: must be a number")
 
 
 def _is_path(item: Any) -> bool:

@@ -23,7 +23,7 @@ from melotte.engine.result_maps import MapLayer, object_maps
 from melotte.engine.results import LEVELS, InferenceResult, ResultColumn
 from melotte.engine.reweighting import FEW_SAMPLES, PriorReweighting, Reweighted
 from melotte.engine.served_ranges import flag_unserved
-from melotte.errors import MelotteValueError
+from melotte.errors import MelotteError, MelotteValueError
 from melotte.flags import Flag
 from melotte.networks.conditioned import GivenPosterior
 from melotte.networks.posteriors import UnitPosterior
@@ -109,7 +109,9 @@ class RowMaker:
                 flags = int(Flag.FAILED)
                 if observation.flags is not None:
                     flags |= int(observation.flags[0])
-                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                reason = " ".join(str(error).split())
+                if not isinstance(error, MelotteError):
+                    reason = f"{type(error).__name__}: {reason}"
                 return [ResultRow(observation.ids[0], flags, reason=reason)]
         return self._apart(observation, (len(observation) + 1) // 2)
 

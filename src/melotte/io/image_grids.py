@@ -56,7 +56,7 @@ def tangent_plane(corners: Any, shape: tuple[int, ...]) -> Any:
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.radesys = "ICRS"
-    wcs.wcs.crval = [math.degrees(ra0), math.degrees(dec0)]
+    wcs.wcs.crval = [math.degrees(ra0) % 360, math.degrees(dec0)]
     wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
     wcs.wcs.cd = np.stack([right, up], axis=1)
     return wcs

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from melotte.errors import MelotteValueError, did_you_mean
 from melotte.io.column_options import quantities
 from melotte.io.gaia_columns import matching_name, normalised
-from melotte.io.object_names import told_apart
 from melotte.io.table_files import TableFile, listed, one_line, shortened
 from melotte.io.tables import read_table, table_path
 
@@ -92,8 +91,7 @@ def read_positions(
     MelotteFileError
         When the table cannot be read.
     MelotteValueError
-        When there is no pair of coordinates, a unit does not convert, a value is no coordinate, or
-        two rows have one id.
+        When there is no pair of coordinates, a unit does not convert, or a value is no coordinate.
     """
     path = table_path(source)
     recognised: list[dict[str, str]] = []
@@ -124,9 +122,9 @@ def read_positions(
     if "radius" in found:
         values["radius"] = table.numbers_in(found["radius"], "arcsec")
     ids = tuple(str(row + 1) for row in range(table.n_rows))
-    # Masks, which have radii, need no names.
-    if "id" in found and not radii:
-        ids = told_apart([str(name) for name in table.text(found["id"])], ids, str(path))
+    if "id" in found:
+        named = table.text(found["id"])
+        ids = tuple(str(name) or ids[row] for row, name in enumerate(named))
     return ImagePositions(ids, **values)
 
 

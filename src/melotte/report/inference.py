@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from melotte import api
+from melotte.engine.atomic_files import check_outputs
 from melotte.engine.result_maps import check_maps_path
 from melotte.engine.result_tables import check_result_path, check_samples_path, write_table
 from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
@@ -100,6 +101,7 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     ------
     MelotteValueError, MelotteFileError
     """
+    _check_outputs(request)
     check_result_path(request.output)
     if request.samples_file is not None:
         check_samples_path(request.samples_file)
@@ -380,6 +382,14 @@ def _remembered(
         if memory is not None and isinstance(entry, Observation):
             memory.append(entry)
         yield entry
+
+
+def _check_outputs(request: InferenceRequest) -> None:
+    outputs = {"-o": request.output, "--samples-file": request.samples_file, "--maps": request.maps}
+    outputs |= {"--stars": request.stars, "--galaxies": request.galaxies}
+    named = [value for value in request.options.values() if isinstance(value, str)]
+    tables = (request.positions, request.clusters, request.prior, request.compare)
+    check_outputs(outputs, [request.model, *request.inputs, *tables, *named])
 
 
 def _check_folder(folder: Path | None) -> None:

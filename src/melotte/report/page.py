@@ -147,9 +147,13 @@ def write_result_report(result: Path, output: Path) -> Path:
     ------
     MelotteFileError
         When the table is no result table.
+    MelotteValueError
+        When the page would overwrite it.
     """
+    from melotte.engine.atomic_files import check_outputs
     from melotte.report.result_page import result_sections
 
+    check_outputs({"-o": output}, [result])
     sections, provenance = result_sections(result)
     return write_page(
         output, f"Results in {result.name}", "Measured with melotte.", sections, provenance
