@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("numba")
 
+from melotte.api import cluster_runs
 from melotte.api.cluster_runs import evolve_one, simulate_clusters
 from melotte.cli import main
 from melotte.errors import MelotteValueError
@@ -81,6 +82,25 @@ def test_check_describes_a_library(tmp_path, capsys):
     assert "cut.h5: damaged HDF5 file" in capsys.readouterr().err
     assert call("check", str(paths[0]), "--system", "globular") == 2
     assert "--system does not apply to libraries" in capsys.readouterr().err
+
+
+def test_clusters_that_dissolved_early_are_told(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "library.h5"
+    with h5py.File(path, "w") as file:
+        for run in ("a", "b"):
+            writer = RunWriter(file, run, "test", {"metallicity": -1.0})
+            if run == "a":
+                writer.add(stars(5, 500.0))
+            writer.close({})
+    monkeypatch.setattr(cluster_runs, "simulate_clusters", lambda *_, **__: path)
+    assert call("simulate", "clusters", "test") == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  runs: 2, snapshots: 1", "  dissolved before their first snapshot: b",
+    ]  # fmt: skip
+    with h5py.File(path, "a") as file:
+        del file["runs/a"]
+    assert call("simulate", "clusters", "test") == 1
+    assert "holds nothing, every cluster dissolved" in capsys.readouterr().err
 
 
 def stars(n, time):

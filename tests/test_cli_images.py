@@ -127,6 +127,31 @@ def test_objects_are_cut_from_mosaics_and_measured(
     assert difference == pytest.approx(np.median(ours - [0.3, 0.4]), abs=0.001)
 
 
+def test_where_no_object_is_measured_the_table_says_why(folder, mosaics, model, tmp_path, capsys):
+    output, places = tmp_path / "out.ecsv", tmp_path / "far.ecsv"
+    Table({"id": ["off"], "x": [900.0], "y": [20.0], "av": [0.1]}).write(places)
+    words = ("infer", model, "--mosaic", *mosaics, "--positions", places, "--deredden", "av")
+    words = (*words, "-o", output, *COMMON, "--background-draws", 2)
+    assert run(*words) == 1
+    said = capsys.readouterr()
+    assert said.err == f"melotte: error: no object could be measured; {output} says why of each\n"
+    assert "measured 0 of 1 objects" in said.out
+    assert "off: outside the mosaic of WFC3_UVIS_F336W" in said.out
+    assert "counted twice" not in said.out
+    found = Table.read(output)
+    assert found["flags"].tolist() == [Flag.FAILED]
+    assert run(*words[:-2], "--positions", folder / "places.ecsv") == 0
+    measured = Table.read(output)
+    assert set(found.colnames) == {*measured.colnames} | {
+        f"{name}_background_scatter"
+        for name in ("log_age", "log_mass", "extinction_v", "half_number_radius")
+    }
+    for name in ("class_probability", "visibility", "x", "deredden_extinction_v"):
+        assert np.isnan(found[name]).all()
+        assert found[name].unit == measured[name].unit
+        assert found[name].description == measured[name].description
+
+
 def test_figures_are_drawn_of_named_images_alone(folder, model, tmp_path, capsys, monkeypatch):
     predicted = []
     predict = ImagePredictor.predict

@@ -24,6 +24,7 @@ from melotte.cli_words import (
     known_of,
     options_of,
 )
+from melotte.errors import WorkFailedError
 from melotte.exit_codes import exit_with
 
 app = typer.Typer(
@@ -251,7 +252,9 @@ def infer(
         device=device,
         json_rows=json_rows,
     )
-    run_inference(request, typer.echo)
+    result = run_inference(request, typer.echo)
+    if not result.measured.any():
+        raise WorkFailedError(f"no object could be measured; {output} says why of each")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from melotte.cli_words import Columns, columns_of, options_of
-from melotte.errors import MelotteValueError, refuse_unused
+from melotte.errors import MelotteValueError, WorkFailedError, refuse_unused
 
 
 def simulate(
@@ -69,7 +69,7 @@ def simulate(
     if from_snapshots:
         unused = of_many | {"--seed": seed} | of_catalogues | of_runs
         library = _snapshot_library(preset, overrides or [], output, column, option, unused)
-        typer.echo(f"library: {library}")
+        _tell_of_library(library)
         return
     if preset == "clusters":
         from melotte.api.cluster_runs import simulate_clusters
@@ -78,7 +78,7 @@ def simulate(
         library = simulate_clusters(
             overrides or [], output, n or 1, seed=seed, task=task, of=of, workers=workers
         )
-        typer.echo(f"library: {library}")
+        _tell_of_library(library)
         return
     if preset == "field":
         from melotte.api.simulation import simulate_field
@@ -104,6 +104,24 @@ def simulate(
         options=options_of(option) | {name: v for name, v in given.items() if v is not None},
     )
     typer.echo(f"bank: {path}")
+
+
+def _tell_of_library(path: Path) -> None:
+    """Where a library is, and which of its runs hold nothing."""
+    from melotte.sky.cluster_libraries import ClusterLibrary
+
+    with ClusterLibrary(path) as library:
+        runs = library.runs
+    typer.echo(f"library: {path}")
+    typer.echo(f"  runs: {len(runs)}, snapshots: {sum(len(one.times) for one in runs)}")
+    empty = [one.name for one in runs if not one.times]
+    if len(empty) == len(runs):
+        raise WorkFailedError(
+            f"{path}: holds nothing, every cluster dissolved before its first snapshot; "
+            "give an earlier first_snapshot, more stars or smaller radii"
+        )
+    if empty:
+        typer.echo(f"  dissolved before their first snapshot: {', '.join(empty)}")
 
 
 def _snapshot_library(

@@ -30,6 +30,10 @@ class MissingExtraError(MelotteError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 
 
+class WorkFailedError(RuntimeError):
+    """The work gave nothing, though no single input or setting is to blame: exit code 1."""
+
+
 def require(module: str, extra: str) -> object:
     """Import an optional module, or say which extra installs it.
 

@@ -20,7 +20,7 @@ def exit_with(error: BaseException) -> None:
     error : BaseException
         One that comes back from here is to be raised again.
     """
-    from melotte.errors import MelotteError
+    from melotte.errors import MelotteError, WorkFailedError
 
     if isinstance(error, typer.Abort | KeyboardInterrupt):
         _leave(INTERRUPTED, str(error) or "interrupted")
@@ -28,7 +28,7 @@ def exit_with(error: BaseException) -> None:
         _leave(WRONG_INPUT, str(error))
     if isinstance(error, BrokenPipeError):
         sys.exit(FAILED)
-    if isinstance(error, OSError) or type(error).__name__ == "TrainingFailedError":
+    if isinstance(error, OSError | WorkFailedError):
         _leave(FAILED, str(error))
     # Usage errors of click, which some versions of typer carry inside: known by their method.
     message = getattr(error, "format_message", None)

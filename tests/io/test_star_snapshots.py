@@ -161,6 +161,9 @@ def test_selection_takes_every_column_alike(sphere: StarSnapshot) -> None:
         ({"mass": [-1.0, 1.0]}, "star 1 .* mass -1.0; allowed: 0 or more Msun"),
         ({"kind": [1, 16]}, "star 2 .* kind 16; allowed: stellar types 0 to 15"),
         ({"radial_velocity": [1.0, 1.0]}, "needs both of radial_velocity"),
+        ({"time": 1e6}, "time of a snapshot is 1e[+]06; 0 to 30,000 Myr is allowed"),
+        ({"time": -1.0}, "time of a snapshot is -1; 0 to 30,000 Myr is allowed"),
+        ({"metallicity": -9.0}, "metallicity of a snapshot is -9; -6 to 1 is allowed"),
         ({"luminosity": [1.0]}, r"luminosity of a snapshot of 2 stars has shape \(1,\)"),
     ],
 )

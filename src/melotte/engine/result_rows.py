@@ -96,7 +96,15 @@ class RowMaker:
         self._leading(self.known)
         self.maps = maps
         self.domain = DomainReference.from_tensors(model.reference) if model.reference else None
-        self.described: dict[str, tuple[str, str]] = {}
+        self.described: dict[str, tuple[str, str]] = dict(
+            getattr(model.system, "described_columns", {})
+        )
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns that every result of this model has, measured or not."""
+        own = {"domain_score": self.domain, "prior_sample_size": self.prior}
+        return [*self.described, *(name for name, source in own.items() if source is not None)]
 
     def rows(self, observation: Observation) -> list[ResultRow]:
         """Rows of a chunk; where the chunk fails as a whole, of each object alone."""
@@ -266,7 +274,7 @@ def collected(
             quantiles[i] = row.quantiles
         if row.samples is not None:
             samples[i] = row.samples
-    names = dict.fromkeys(name for row in rows for name in row.columns)
+    names = dict.fromkeys([*maker.columns, *(name for row in rows for name in row.columns)])
     columns = {}
     for name in names:
         unit, description = maker.described.get(name, _COLUMNS.get(name, ("", "")))

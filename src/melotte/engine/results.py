@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from melotte.flags import Flag
 from melotte.parameters import Parameter
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ class ResultColumn:
     values: NDArray[Any]
     unit: str = ""
     description: str = ""
+
+
+def described(
+    values: Mapping[str, NDArray[Any]], texts: Mapping[str, tuple[str, str]]
+) -> dict[str, ResultColumn]:
+    """Columns of these values, with unit and description of each by its name."""
+    return {name: ResultColumn(one, *texts[name]) for name, one in values.items()}
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,11 @@ class InferenceResult:
     def names(self) -> tuple[str, ...]:
         """Parameter names in order."""
         return tuple(parameter.name for parameter in self.parameters)
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Rows without the flag FAILED, shape (n,)."""
+        return (self.flags & int(Flag.FAILED)) == 0
 
     def table(self) -> Table:
         """Result table; see :func:`melotte.engine.result_tables.result_table`."""

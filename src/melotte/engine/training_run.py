@@ -25,7 +25,7 @@ from melotte.engine.run_folders import RunFolder, TrainingState, folder_of
 from melotte.engine.settings import LocalSettings, TrainingSettings
 from melotte.engine.starting_weights import check_start, set_rates, take_weights
 from melotte.engine.weight_averages import WeightAverage
-from melotte.errors import MelotteFileError, require
+from melotte.errors import MelotteFileError, WorkFailedError, require
 from melotte.systems.base import Batch, System
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class TrainingInterrupted(KeyboardInterrupt):
     """The run was asked to stop (SIGINT, SIGTERM); its checkpoint is written."""
 
 
-class TrainingFailedError(RuntimeError):
+class TrainingFailedError(WorkFailedError):
     """The loss was not finite for many steps in a row."""
 
 

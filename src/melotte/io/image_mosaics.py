@@ -263,7 +263,7 @@ class _Cutter:
             return RejectedImage(name, "no position", int(Flag.FAILED))
         band = self.expected.bands[self.reference]
         columns = {key: float(by_object[key][row]) for key in SKY if key in by_object}
-        return RejectedImage(name, f"outside the mosaic of {band}", columns=columns)
+        return RejectedImage(name, f"outside the mosaic of {band}", int(Flag.FAILED), columns)
 
     def _located(self, table: ImagePositions, rows: slice) -> tuple[Array, Any, NDArray[np.bool_]]:
         """Pixels in the first file, sky positions (None without a WCS), and which are known."""

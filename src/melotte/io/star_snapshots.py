@@ -23,6 +23,7 @@ _PER_STAR = (
     "mass", "kind", "radius", "radial_velocity", "tangential_velocity", "luminosity",
     "temperature", "magnitude_v", "magnitude_b", "initial_mass", "ids", "system",
 )  # fmt: skip
+_RANGES = {"time": (0.0, 3e4, " Myr"), "metallicity": (-6.0, 1.0, "")}
 _KINDS_OF_NUMBERS = {"kind": np.int8, "ids": np.int64, "system": np.int64}
 
 
@@ -37,9 +38,9 @@ class StarSnapshot:
 
     Parameters
     ----------
-    time : float, Myr
+    time : float, Myr, 0 to 30,000
         Since the simulation began; NaN when unknown.
-    metallicity : float
+    metallicity : float, -6 to 1
         [Fe/H]; NaN when unknown.
     mass : array, shape (n,), Msun, >= 0
     kind : array of int8, shape (n,), 0 to 15
@@ -72,8 +73,8 @@ class StarSnapshot:
     Raises
     ------
     MelotteValueError
-        When lengths differ, both forms of place are given, or a mass, type, place or motion is
-        outside its range.
+        When lengths differ, both forms of place are given, or a time, metallicity, mass, type,
+        place or motion is outside its range.
     """
 
     time: float
@@ -95,6 +96,12 @@ class StarSnapshot:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, (low, high, unit) in _RANGES.items():
+            value = getattr(self, name)
+            if value < low or value > high:
+                raise MelotteValueError(
+                    f"{name} of a snapshot is {value:g}; {low:g} to {high:,.0f}{unit} is allowed"
+                )
         for name in _PER_STAR:
             self._check(name, (len(self),))
         for name in ("position", "velocity"):

@@ -27,7 +27,7 @@ from melotte.systems.cluster_images.background_draws import (
     MosaicBackgrounds,
     SimulatedBackgrounds,
 )
-from melotte.systems.cluster_images.dereddening import brightened
+from melotte.systems.cluster_images.dereddening import DUST_TAKEN_OFF, brightened
 from melotte.systems.cluster_images.predictive import ImagePredictor, PredictedImages
 from melotte.systems.cluster_images.system import ImageSystem
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from melotte.engine.model_files import Model
     from melotte.report.inference import InferenceRequest
 
-DUST_TAKEN_OFF = "deredden_extinction_v"
-"""Entry of an observation's header, and column of a result."""
 SCATTER = "background_scatter"
 FEWEST_MASSES = 20
 """Clusters that a mass function is drawn of."""
@@ -174,10 +172,12 @@ def with_background_scatter(
 
 
 def scatter_lines(result: InferenceResult) -> Iterator[str]:
-    """Medians of the scatter beside the half-widths of the 68 % intervals."""
+    """Medians of the scatter beside half-widths of 68 % intervals; nothing where none is known."""
+    columns = [result.columns[f"{one.name}_{SCATTER}"].values for one in result.parameters]
+    if not np.isfinite(columns).any():
+        return
     yield "scatter with other backgrounds (added to the image's own, so counted twice):"
-    for i, parameter in enumerate(result.parameters):
-        scatter = result.columns[f"{parameter.name}_{SCATTER}"].values
+    for i, (parameter, scatter) in enumerate(zip(result.parameters, columns, strict=True)):
         width = (result.quantiles[:, 2, i] - result.quantiles[:, 0, i]) / 2
         if np.isfinite(scatter).any():
             yield (

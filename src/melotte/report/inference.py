@@ -192,8 +192,7 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
 def summary_lines(result: InferenceResult, output: Path) -> Iterator[str]:
     """What a person wants to know first: how many, how sure, what was flagged."""
     flags = result.flags
-    failed = int(((flags & Flag.FAILED) > 0).sum())
-    yield f"measured {len(result) - failed} of {len(result)} objects: {output}"
+    yield f"measured {result.measured.sum()} of {len(result)} objects: {output}"
     for flag in Flag:
         n = int(((flags & flag) > 0).sum())
         if n:

@@ -11,7 +11,6 @@ import numpy as np
 
 from melotte.api import plain_name
 from melotte.errors import MelotteValueError, did_you_mean
-from melotte.flags import Flag
 from melotte.systems.base import Observation, RowError
 
 if TYPE_CHECKING:
@@ -126,8 +125,7 @@ def figure_lines(drawing: Drawing, folder: Path, n_drawn: int) -> Iterator[str]:
     """How many objects were drawn, and which of those that were named could not be."""
     yield f"figures: {n_drawn} in {folder}"
     result = drawing.result
-    failed = (np.asarray(result.flags) & Flag.FAILED) > 0
-    measured = {name for name, bad in zip(result.ids, failed, strict=True) if not bad}
+    measured = {name for name, good in zip(result.ids, result.measured, strict=True) if good}
     for name in drawing.names:
         if name not in measured:
             yield f"  no figure of {name}: it could not be measured"

@@ -78,6 +78,8 @@ def test_settings_change_a_family():
     ("test", {"until": "10"}, "must rise"),
     ("test", {"first_snapshot": "0"}, r"within \[0.1"),
     ("test", {"snapshots": "0"}, "at least 1"),
+    ("test", {"until": "60"}, r"first_snapshot=300, until=60: must rise within \[0.1, 15000\] Myr"),
+    ("test", {"until": "0.05", "snapshots": "1"}, "first_snapshot=0.05, until=0.05"),
     ("test", {"snapshots": "1e300"}, "at most 100000"),
     ("test", {"snapshots": "nan"}, "snapshots=nan: must be a whole number"),
     ("test", {"snapshots": "inf"}, "snapshots=inf: must be a whole number"),
@@ -98,6 +100,11 @@ def test_impossible_families_are_refused(name, changes, message):
     with pytest.raises(MelotteValueError, match=message) as refused:
         family_of(name, changes)
     assert "\n" not in str(refused.value)
+
+
+def test_a_single_snapshot_is_taken_at_the_end():
+    family = family_of("test", {"until": "60", "snapshots": "1"})
+    assert family.times == (60.0,)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,8 @@ def test_mosaics_are_cut_at_positions(small_m83, mosaic, tmp_path):
     places.write(path)
     observation, outside = entries(small_m83, mosaic, positions=path)
     assert outside.id == "off"
-    assert outside.columns.keys() == {"ra", "dec"}
+    assert outside.columns.keys() == {"ra", "dec", "x", "y", "mosaic"}
+    assert outside.flags == Flag.FAILED
     assert len(observation.header["ra"]) == len(observation.header["dec"]) == 2
     assert observation.ids == ("a", "b")
     with fits.open(mosaic[0]) as opened:

@@ -244,10 +244,11 @@ def _check(family: ClusterFamily) -> None:
             f"central_potential={low:g},{high:g}: must rise within [1, 12], or be 0 for Plummer's "
             "model"
         )
-    if not YOUNGEST <= family.first_snapshot <= family.until <= 15_000:
+    first = family.first_snapshot if family.snapshots > 1 else family.until
+    if not YOUNGEST <= first <= family.until <= 15_000:
         raise MelotteValueError(
-            f"snapshots from {family.first_snapshot:g} to {family.until:g} Myr: must rise within "
-            f"[{YOUNGEST:g}, 15000]"
+            f"first_snapshot={first:g}, until={family.until:g}: must rise within "
+            f"[{YOUNGEST:g}, 15000] Myr"
         )
     if not family.filling > 0:
         raise MelotteValueError(f"filling={family.filling:g}: must be above 0")

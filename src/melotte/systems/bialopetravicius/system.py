@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from melotte.engine.results import ResultColumn
+from melotte.engine.results import ResultColumn, described
 from melotte.errors import MelotteValueError
 from melotte.systems.base import Batch, Field, Observation, Output
 from melotte.systems.bialopetravicius.losses import paper_one_loss, paper_two_loss
@@ -135,6 +135,18 @@ class PaperTwo(PaperSystem):
         """The paper's four cross-entropies; see :func:`paper_two_loss`."""
         return paper_two_loss(outputs, batch, self.model)
 
+    @property
+    def described_columns(self) -> dict[str, tuple[str, str]]:
+        """Units and descriptions of :meth:`result_columns`."""
+        columns = {
+            "class_probability": ("", "probability of a cluster"),
+            "visibility": ("", "visibility around its highest bin"),
+        }
+        for parameter in self.parameters:
+            about = f"{parameter.name} around the highest bin of its activations"
+            columns[f"{parameter.name}_peak"] = (parameter.unit, about)
+        return columns
+
     def result_columns(
         self, observation: Observation, outputs: Mapping[str, Any]
     ) -> dict[str, ResultColumn]:
@@ -144,19 +156,14 @@ class PaperTwo(PaperSystem):
         show.
         """
         del observation
-        probability = torch.sigmoid(outputs["class"].float()).cpu().numpy()
-        columns = {
-            "class_probability": ResultColumn(probability, "", "probability of a cluster"),
-            "visibility": ResultColumn(
-                outputs["visibility"].float().cpu().numpy(), "", "visibility around its highest bin"
-            ),
+        values = {
+            "class_probability": torch.sigmoid(outputs["class"].float()).cpu().numpy(),
+            "visibility": outputs["visibility"].float().cpu().numpy(),
         }
         peak = outputs["posterior"].mode().cpu()
         for i, parameter in enumerate(self.parameters):
-            values = np.asarray(parameter.from_unit(peak[:, i]))
-            about = f"{parameter.name} around the highest bin of its activations"
-            columns[f"{parameter.name}_peak"] = ResultColumn(values, parameter.unit, about)
-        return columns
+            values[f"{parameter.name}_peak"] = np.asarray(parameter.from_unit(peak[:, i]))
+        return described(values, self.described_columns)
 
 
 def _image(observation: Observation) -> Tensor:

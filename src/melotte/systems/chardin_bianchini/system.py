@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from melotte.engine.results import ResultColumn
+from melotte.engine.results import ResultColumn, described
 from melotte.errors import MelotteValueError
 from melotte.networks.perceptual import PerceptualLoss
 from melotte.networks.vgg16_weights import read_vgg16, vgg16_of_torchvision
@@ -25,18 +25,14 @@ from melotte.systems.chardin_bianchini.settings import PiDocSettings
 from melotte.systems.globular_clusters.photometry import map_fluxes
 from melotte.systems.globular_clusters.scenes import GlobularScenes
 from melotte.systems.globular_clusters.settings import DataSettings
-from melotte.systems.globular_clusters.system import (
-    MAP_MASS,
-    ClusterMapSystem,
-    field_magnitude,
-    map_mass,
-)
+from melotte.systems.globular_clusters.system import ClusterMapSystem, field_magnitude, map_mass
 
 OLDEST = 15.0
 """Upper end of the range of ages, Gyr."""
 FAINTEST = 0.01
 """Share of the pixels of training mocks that are as faint as the floor of fluxes, or fainter."""
 _MARGIN = 1.2
+_AS_GIVEN = "as the network gives it, also beyond the range"
 
 
 class PiDoc(ClusterMapSystem):
@@ -62,6 +58,12 @@ class PiDoc(ClusterMapSystem):
         Output("posterior", "vector", "age and distance"),
         Output("mass_map", "map", "log10(mass/(Msun/px)), smoothed"),
     )
+    described_columns: Mapping[str, tuple[str, str]] = {
+        **ClusterMapSystem.described_columns,
+        "age_estimate": ("Gyr", f"age, {_AS_GIVEN}"),
+        "distance_estimate": ("kpc", f"distance, {_AS_GIVEN}"),
+    }
+    """Units and descriptions of :meth:`result_columns`."""
 
     def __init__(self, data: DataSettings, model: PiDocSettings) -> None:
         if data.bands != ("V",) or data.dispersion_share > 0:
@@ -160,13 +162,13 @@ class PiDoc(ClusterMapSystem):
     ) -> dict[str, ResultColumn]:
         """The map's mass, the field's magnitude, and the estimates as the network gives them."""
         estimate = outputs["estimate"].cpu().numpy()
-        about = "as the network gives it, also beyond the range"
-        return {
-            "log_map_mass": ResultColumn(map_mass(outputs["mass_map"]), "", MAP_MASS),
+        values = {
+            "log_map_mass": map_mass(outputs["mass_map"]),
             "field_magnitude_v": field_magnitude(observation),
-            "age_estimate": ResultColumn(estimate[:, 0], "Gyr", f"age, {about}"),
-            "distance_estimate": ResultColumn(estimate[:, 1], "kpc", f"distance, {about}"),
+            "age_estimate": estimate[:, 0],
+            "distance_estimate": estimate[:, 1],
         }
+        return described(values, self.described_columns)
 
     def _perceptual(self, device: torch.device) -> PerceptualLoss:
         """The perceptual loss on a device; weights are read on first use."""

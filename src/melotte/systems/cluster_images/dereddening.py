@@ -23,6 +23,8 @@ from melotte.io.tables import read_table, table_path
 from melotte.sky.extinction import ccm89
 from melotte.telescope.passbands import passband
 
+DUST_TAKEN_OFF = "deredden_extinction_v"
+"""Entry of an observation's header, and column of a result."""
 MOST_EXTINCTION = 20.0
 """Largest A_V, mag, that can be taken off an image."""
 

@@ -19,6 +19,7 @@ from melotte.io.image_positions import PLACES
 from melotte.io.image_stacks import ExpectedImages, ImageOptions, ImageStack, RejectedImage
 from melotte.systems.base import Observation, RowError
 from melotte.systems.cluster_images.dereddening import (
+    DUST_TAKEN_OFF,
     MOST_EXTINCTION,
     brightened,
     known_extinctions,
@@ -112,9 +113,14 @@ def observations(
         stacks = read_mosaic_cutouts(sources, places, expected, chosen)
     else:
         stacks = read_cutouts(sources, expected, chosen)
+    unmeasured: dict[str, Any] = {}
+    if "positions" in given:
+        unmeasured |= {"x": math.nan, "y": math.nan, "mosaic": ""}
+    if dust is not None or said.extinction_v is not None:
+        unmeasured[DUST_TAKEN_OFF] = math.nan
     for entry, extinction_v in with_extinctions(stacks, dust):
         if isinstance(entry, RejectedImage):
-            yield RowError(entry.id, entry.reason, entry.flags, entry.columns)
+            yield RowError(entry.id, entry.reason, entry.flags, {**unmeasured, **entry.columns})
         else:
             yield observation_of(entry, said, data, extinction_v)
 
@@ -206,7 +212,7 @@ def observation_of(
         extinction_v = torch.full((n,), said.extinction_v)
     if extinction_v is not None:
         images = brightened(images, extinction_v, bands)
-        header["deredden_extinction_v"] = extinction_v.tolist()
+        header[DUST_TAKEN_OFF] = extinction_v.tolist()
     flags = stack.flags.clone()
     outside = outside_of_training(values, exposure, widths, data)
     if outside:

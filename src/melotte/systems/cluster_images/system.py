@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from melotte.engine.results import ResultColumn
+from melotte.engine.results import ResultColumn, described
 from melotte.flags import Flag
 from melotte.parameters import Parameter, Prior
 from melotte.systems.areas import Area, PlacedSystem
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LOW_VISIBILITY = 1.0
 """Visibility below which a cluster hardly stands out (Paper II, Sect. 2.3)."""
 LEVELS = (0.16, 0.5, 0.84)
+_VISIBILITY = "mean flux a pixel within the half-number radius over the background's scatter"
 
 
 class ImageSystem(PlacedSystem):
@@ -101,6 +102,14 @@ class ClusterImages(ImageSystem):
         super().__init__(data, data.parameters)
         self.model = model
 
+    described_columns: Mapping[str, tuple[str, str]] = {
+        "class_probability": ("", "probability of a cluster"),
+        "visibility_16": ("", f"visibility, 16 %: {_VISIBILITY}"),
+        "visibility": ("", f"visibility, median: {_VISIBILITY}"),
+        "visibility_84": ("", f"visibility, 84 %: {_VISIBILITY}"),
+    }
+    """Units and descriptions of :meth:`result_columns`."""
+
     def constants(self, batch: Batch) -> dict[str, Any]:
         """Scales of the bands; means and deviations of photometry and context."""
         return preparation.measure_constants(batch.observation, self.model)
@@ -139,13 +148,13 @@ class ClusterImages(ImageSystem):
         del observation
         probability = torch.sigmoid(outputs["class"].float()).cpu().numpy()
         found = visibility_quantiles(outputs, torch.tensor(LEVELS)).cpu().numpy()
-        about = "mean flux a pixel within the half-number radius over the background's scatter"
-        return {
-            "class_probability": ResultColumn(probability, "", "probability of a cluster"),
-            "visibility_16": ResultColumn(found[:, 0], "", f"visibility, 16 %: {about}"),
-            "visibility": ResultColumn(found[:, 1], "", f"visibility, median: {about}"),
-            "visibility_84": ResultColumn(found[:, 2], "", f"visibility, 84 %: {about}"),
+        values = {
+            "class_probability": probability,
+            "visibility_16": found[:, 0],
+            "visibility": found[:, 1],
+            "visibility_84": found[:, 2],
         }
+        return described(values, self.described_columns)
 
     def result_flags(self, observation: Observation, outputs: Mapping[str, Any]) -> Tensor:
         """Flags that follow from the outputs, int64 (batch,): LOW_VISIBILITY."""

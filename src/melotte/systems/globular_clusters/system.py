@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from melotte.engine.result_maps import DerivedTables
-from melotte.engine.results import ResultColumn
+from melotte.engine.results import ResultColumn, described
 from melotte.parameters import Parameter, Prior
 from melotte.systems.areas import Area, PlacedSystem
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
@@ -48,6 +48,11 @@ class ClusterMapSystem(PlacedSystem):
     """Groups are runs of the library, the same in every batch."""
     published: Mapping[str, Any] = {"extra": PUBLISHED}
     """What an evaluation is shown beside."""
+    described_columns: Mapping[str, tuple[str, str]] = {
+        "log_map_mass": ("", "log10(sum of the predicted map of mass/Msun)"),
+        "field_magnitude_v": ("mag", "apparent magnitude in V of the known pixels"),
+    }
+    """Units and descriptions of columns that the network's outputs add to a result."""
 
     def __init__(self, data: DataSettings, parameters: tuple[Parameter, ...]) -> None:
         self.data = data
@@ -189,23 +194,19 @@ class GlobularClusters(ClusterMapSystem):
         self, observation: Observation, outputs: Mapping[str, Any]
     ) -> dict[str, ResultColumn]:
         """The mass of the predicted map, and the magnitude of the field of view."""
-        mass = map_mass(outputs["mass_map"].mean)
-        return {
-            "log_map_mass": ResultColumn(mass, "", MAP_MASS),
+        values = {
+            "log_map_mass": map_mass(outputs["mass_map"].mean),
             "field_magnitude_v": field_magnitude(observation),
         }
+        return described(values, self.described_columns)
 
 
-def field_magnitude(observation: Observation) -> ResultColumn:
-    """Apparent magnitude in V of the light in the field of view."""
+def field_magnitude(observation: Observation) -> Any:
+    """Apparent magnitude in V of the light in the field of view; an array (batch,)."""
     flux, _ = map_fluxes(observation)
     total = flux[:, 0].nan_to_num(0.0).double().sum((-2, -1))
     magnitude = FLUX_ZERO_POINT - 2.5 * torch.log10(torch.where(total > 0, total, torch.nan))
-    about = "apparent magnitude in V of the known pixels"
-    return ResultColumn(magnitude.cpu().numpy(), "mag", about)
-
-
-MAP_MASS = "log10(sum of the predicted map of mass/Msun)"
+    return magnitude.cpu().numpy()
 
 
 def map_mass(log_map: Tensor) -> Any:
