@@ -84,6 +84,19 @@ def test_check_describes_a_library(tmp_path, capsys):
     assert "--system does not apply to libraries" in capsys.readouterr().err
 
 
+def test_an_interrupted_library_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster_runs, "evolve_one", stop)
+    path = tmp_path / "library.h5"
+    assert call("simulate", "clusters", *SMALL, "-o", str(path)) == 130
+    parts = tmp_path / ".library.h5.parts"
+    said = f"melotte: error: interrupted; the same command goes on from {parts}"
+    assert capsys.readouterr().err.splitlines()[-1] == said
+    assert parts.is_dir()
+
+
 def test_clusters_that_dissolved_early_are_told(tmp_path, monkeypatch, capsys):
     path = tmp_path / "library.h5"
     with h5py.File(path, "w") as file:

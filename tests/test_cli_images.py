@@ -214,6 +214,10 @@ def test_cutouts_are_measured_alone(folder, model, tmp_path):
         (("--compare-extinction-offset", "0.1"), "goes with --compare"),
         (("--figures-of", "stamps-1"), "--figures-of ID goes with --figures FOLDER"),
         (("--option", "positions=places.ecsv"), "give --mosaic and --positions in its place"),
+        (
+            ("--known", "log_age=8", "--option", "log_age=9"),
+            "--known log_age and --option log_age: give one of the two",
+        ),
         (("--option", "colour=red"), "'colour' is not an option"),
         (("--background-draws", "1"), "--background-draws 1: a scatter needs 2 or more"),
         (("--stars", "stars.ecsv"), "--stars is for open clusters"),

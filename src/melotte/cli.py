@@ -25,10 +25,11 @@ from melotte.cli_words import (
     options_of,
 )
 from melotte.errors import WorkFailedError
-from melotte.exit_codes import exit_with
+from melotte.exit_codes import Commands, exit_with
 
 app = typer.Typer(
     name="melotte",
+    cls=Commands,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

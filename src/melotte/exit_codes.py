@@ -6,10 +6,27 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+class InterruptedWorkError(Exception):
+    """A KeyboardInterrupt with what it says of going on, which click would drop."""
+
+
+class Commands(TyperGroup):
+    """The commands; what interrupts one keeps its message."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the command that the words name."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise InterruptedWorkError(str(stop)) from stop
 
 
 def exit_with(error: BaseException) -> None:
@@ -22,7 +39,7 @@ def exit_with(error: BaseException) -> None:
     """
     from melotte.errors import MelotteError, WorkFailedError
 
-    if isinstance(error, typer.Abort | KeyboardInterrupt):
+    if isinstance(error, typer.Abort | KeyboardInterrupt | InterruptedWorkError):
         _leave(INTERRUPTED, str(error) or "interrupted")
     if isinstance(error, MelotteError):
         _leave(WRONG_INPUT, str(error))

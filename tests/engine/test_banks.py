@@ -90,7 +90,7 @@ class Interrupted(LinearGaussian):
 def test_interrupted_writing_goes_on_where_it_stopped(tmp_path, part_seconds):
     whole = content(write(tmp_path / "whole.h5", ragged=True))
     path = tmp_path / "bank.h5"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"the same command goes on from .*bank.h5.parts"):
         write(path, system=Interrupted(ragged=True).after(3), part_seconds=part_seconds)
     assert not path.exists()
     with pytest.raises(MelotteValueError, match="unfinished bank of other settings"):

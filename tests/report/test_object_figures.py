@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from astropy.table import Table
 from galaxy_models import planted_model
 
 from melotte import api
 from melotte.engine.model_files import Model
 from melotte.engine.results import InferenceResult
 from melotte.errors import MelotteValueError
+from melotte.flags import Flag
 from melotte.report import cluster_galaxies, object_figures
 from melotte.report.object_figures import Drawing, with_named, write_figures
+from melotte.report.stored_figures import figure_sections
 from melotte.report.style import new_figure
 from melotte.systems.base import Observation, RowError
 from melotte.systems.registry import build_system, load_preset
@@ -51,6 +55,31 @@ def test_members_are_sought_of_named_galaxy_clusters_alone(tmp_path, monkeypatch
     assert write_figures(drawing, tmp_path) == 1
     assert sought == ([] if known else ["b"])
     assert {one.name for one in tmp_path.iterdir()} == {"b_diagram.png", "b_mass.png"}
+
+
+def test_objects_of_one_name_have_figures_of_their_own(tmp_path, monkeypatch):
+    ids = ("a b", "lost", "a_b", ".c", "a b", "A B_2")
+    flags = np.array([0, int(Flag.FAILED), 0, 0, 0, 0])
+    empty = np.zeros((6, 1, 0), dtype=np.float32)
+    result = InferenceResult(ids, (), np.zeros((6, 3, 0)), flags, samples=empty)
+    system = SimpleNamespace(name="globular-clusters")
+    for names in ((), ("a b",)):
+        drawing = Drawing(SimpleNamespace(system=system), result, [], names=names)
+        chosen = [name for name in ids if name != "lost" and drawing.wants(name)]
+        drawn = [(name, {"diagram": new_figure(1, 1)[0]}) for name in chosen]
+        monkeypatch.setitem(object_figures._SYSTEMS, system.name, lambda _, drawn=drawn: drawn)
+        folder = tmp_path / str(len(names))
+        assert write_figures(drawing, folder) == len(chosen)
+        stems = ["a_b", "a_b_2", "_c", "a_b_3", "A_B_2_2"]
+        expected = stems if not names else ["a_b", "a_b_3"]
+        assert {one.name for one in folder.iterdir()} == {f"{one}_diagram.png" for one in expected}
+    table = Table({"id": ids, "flags": flags, "metallicity_50": np.zeros(6)})
+    table.meta["melotte"] = {"header": {"figures": "0"}}
+    (section,) = figure_sections(table, tmp_path)
+    assert [(one.path.name, one.alt) for one in section.figures] == [
+        (f"{stem}_diagram.png", f"diagram of {name}")
+        for stem, name in zip(stems, [one for one in ids if one != "lost"], strict=True)
+    ]
 
 
 def test_maps_are_made_of_named_globulars_alone(tmp_path, monkeypatch):

@@ -21,7 +21,8 @@ from melotte.report.stored_figures import (
 
 
 def result_table(column, names=("a", "b"), **header):
-    table = Table({"id": list(names), column: np.zeros(len(names))})
+    n = len(names)
+    table = Table({"id": list(names), column: np.zeros(n), "flags": np.zeros(n, dtype=int)})
     table.meta["melotte"] = {"header": header}
     return table
 

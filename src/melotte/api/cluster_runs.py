@@ -89,7 +89,10 @@ def simulate_clusters(
     numbers = range(task, n + 1, of)
     parts = [folder / f"{family.name}-{number:05d}.h5" for number in numbers]
     begun = time.time()
-    _evolve_all(family, seed, list(numbers), parts, workers, progress)
+    try:
+        _evolve_all(family, seed, list(numbers), parts, workers, progress)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"interrupted; the same command goes on from {folder}") from stop
 
     from melotte import __version__
     from melotte.sky.cluster_libraries import join_libraries

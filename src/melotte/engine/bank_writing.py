@@ -125,9 +125,9 @@ def write_bank(
             large = len(pending) * _bytes(batch) >= _PART_BYTES
             if large or time.monotonic() - clock >= part_seconds:
                 flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         flush()
-        raise
+        raise KeyboardInterrupt(f"interrupted; the same command goes on from {parts}") from stop
     finally:
         shown.close()
     earlier = _stored_batches(written)

@@ -242,6 +242,9 @@ def _check_reader_options(request: InferenceRequest) -> None:
     for name, own in OWN_OPTIONS.items():
         if name in request.options:
             raise MelotteValueError(f"--option {name}: give {own} in its place")
+    for name in request.known:
+        if name in request.options:
+            raise MelotteValueError(f"--known {name} and --option {name}: give one of the two")
     if request.prior is not None:
         refuse_prior(request.values_as)
     if request.mosaic != (request.positions is not None):

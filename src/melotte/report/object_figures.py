@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,9 +112,12 @@ def write_figures(drawing: Drawing, folder: Path) -> int:
     draw = _SYSTEMS.get(drawing.model.system.name)
     if draw is None or drawing.result.samples is None:
         return 0
-    n_drawn = 0
+    n_drawn, stems = 0, FileStems()
+    waiting: dict[str, list[str]] = {}
+    for name in np.asarray(drawing.result.ids)[drawing.result.measured].tolist():
+        waiting.setdefault(name, []).append(stems(name))
     for name, figures in draw(drawing):
-        stem = file_stem(name)
+        stem = waiting[name].pop(0) if waiting.get(name) else stems(name)
         for kind, figure in figures.items():
             save(figure, folder / f"{stem}_{kind}.png")
         n_drawn += 1
@@ -131,9 +136,24 @@ def figure_lines(drawing: Drawing, folder: Path, n_drawn: int) -> Iterator[str]:
             yield f"  no figure of {name}: it could not be measured"
 
 
-def file_stem(name: str) -> str:
-    """An object's name as the beginning of its figures' file names."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+class FileStems:
+    """Beginnings of the file names of objects' figures: no two alike, none of a hidden file.
+
+    Called for one object after the other, of all rows that were measured in their order.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def __call__(self, name: str) -> str:
+        """The beginning for one more object; ``_2``, ``_3`` behind what another one has."""
+        kept = (letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+        stem = re.sub(r"^\.", "_", "".join(kept))
+        candidates = (stem if number == 1 else f"{stem}_{number}" for number in count(1))
+        # Some file systems do not tell small letters from capitals.
+        found = next(one for one in candidates if one.lower() not in self._taken)
+        self._taken.add(found.lower())
+        return found
 
 
 def open_clusters(drawing: Drawing) -> Drawn:

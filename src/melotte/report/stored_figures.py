@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from melotte.report.object_figures import file_stem
+from melotte.flags import Flag
+from melotte.report.object_figures import FileStems
 from melotte.report.page import PageImage, Section
 
 if TYPE_CHECKING:
@@ -159,19 +160,17 @@ def figure_sections(table: Any, folder: Path) -> Iterator[Section]:
 
 def _objects_section(table: Any, folder: Path, kind: ObjectFigures) -> Section | None:
     """Figures of the first objects, as they lie in the folder; None where there are none."""
-
-    def path(name: str, ending: str) -> Path:
-        return folder / f"{file_stem(name)}_{ending}.png"
-
-    ids = np.asarray(table["id"]).astype(str).tolist()
-    drawn = [name for name in ids if path(name, "diagram").is_file()]
+    measured = (np.asarray(table["flags"]) & int(Flag.FAILED)) == 0
+    ids, stems = np.asarray(table["id"]).astype(str)[measured].tolist(), FileStems()
+    begin = [(name, folder / stems(name)) for name in ids]
+    drawn = [(name, stem) for name, stem in begin if Path(f"{stem}_diagram.png").is_file()]
     if not drawn:
         return None
     figures = [
-        PageImage(path(name, ending), caption if number == 0 else f"{name}.", f"{ending} of {name}")
-        for number, name in enumerate(drawn[:MOST_OBJECTS])
+        PageImage(path, caption if number == 0 else f"{name}.", f"{ending} of {name}")
+        for number, (name, stem) in enumerate(drawn[:MOST_OBJECTS])
         for ending, caption in kind.captions.items()
-        if path(name, ending).is_file()
+        if (path := Path(f"{stem}_{ending}.png")).is_file()
     ]
     more = len(drawn) > MOST_OBJECTS
     text = [f"The first {MOST_OBJECTS} of {len(drawn)} objects."] if more else []
