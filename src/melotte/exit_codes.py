@@ -21,7 +21,7 @@ class InterruptedWorkError(Exception):
 class Commands(TyperGroup):
     """The commands; what interrupts one keeps its message."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command that the words name."""
         try:
             return super().invoke(ctx)
