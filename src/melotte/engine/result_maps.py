@@ -208,6 +208,7 @@ def write_maps(result: InferenceResult, path: str | Path) -> Path:
         primary.header[key] = (value, comment)
     file = fits.HDUList([primary])
     coordinates, known = result.header.get("wcs", {}), result.header.get("known", {})
+    remarks = result.header.get("remarks", {})
     for row, layers in enumerate(result.maps):
         world = _world(coordinates.get(result.ids[row], ""))
         for layer in layers:
@@ -224,13 +225,15 @@ def write_maps(result: InferenceResult, path: str | Path) -> Path:
             if layer.degrees is not None:
                 hdu.header["DEGREES"] = (layer.degrees, "of freedom of Student's distribution")
             flags = int(result.flags[row])
-            hdu.header["FLAGS"] = (flags, _card(" ".join(decode_flags(flags)), 40))
+            hdu.header["FLAGS"] = (flags, "sum of bits")
             hdu.header.add_comment(_ascii(layer.description))
+            if flags:
+                hdu.header.add_comment(f"flags: {', '.join(decode_flags(flags))}")
             if result.ids[row] in known:
                 hdu.header["KNOWN"] = _known_card(known[result.ids[row]])
             reason = result.reasons.get(result.ids[row], "")
-            if reason:
-                hdu.header.add_comment(_ascii(reason))
+            for text in filter(None, (reason, *remarks.get(result.ids[row], ()))):
+                hdu.header.add_comment(_ascii(text))
             file.append(hdu)
     content = io.BytesIO()
     file.writeto(content)

@@ -1,5 +1,7 @@
 """Radial profiles of maps of mass: sums, planted M/L, unknown pixels, files, pi-DOC."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from small_library import SMALL
 from melotte.api import infer_observations
 from melotte.engine.mocks import mock_batch
 from melotte.engine.model_files import Model
+from melotte.flags import Flag
 from melotte.networks.map_posteriors import MapPosterior
 from melotte.systems.base import Observation
 from melotte.systems.globular_clusters.derived_maps import luminosity, smoothed_light
@@ -132,6 +135,9 @@ def test_profiles_are_written_with_the_maps_and_read_again(library, tmp_path, pr
     if preset == "globular":
         observation.data["flux"][0, :, 10:20, 15:30] = torch.nan
     result = infer_observations(model, [observation], progress=False, maps=True)
+    result.flags[0] = int(Flag.OUT_OF_RANGE | Flag.MULTIMODAL)
+    remark = f"seen through {'a' * 90} of dust"
+    result = replace(result, header={**result.header, "remarks": {"1": [remark]}})
     path = result.write_maps(tmp_path / "maps.fits")
     for row in (1, 2, len(result)):
         with fits.open(path) as found:
@@ -140,6 +146,9 @@ def test_profiles_are_written_with_the_maps_and_read_again(library, tmp_path, pr
             mass = found["MASS", row].data
             bands = [np.array(hdu.data[name]) for name in ("mass_16", "mass", "mass_84")]
         assert cards["OBJECT"] == str(row)
+        comments = "".join(cards["COMMENT"])
+        assert ("flags: OUT_OF_RANGE, MULTIMODAL" in comments) == (row == 1)
+        assert (remark in comments) == (row == 1)
         assert "wrong together" in cards[f"TCOMM{table.colnames.index('mass_16') + 1}"]
         assert table["radius_arcsec"].unit == units.arcsec
         assert table["light"].unit == units.solLum
