@@ -15,7 +15,7 @@ from melotte.report import cluster_image_galleries as galleries
 from melotte.report import cluster_image_grids as grids
 from melotte.report import cluster_image_populations as populations
 from melotte.report import visibility_figures as visibilities
-from melotte.report.style import BLUE, RED
+from melotte.report.style import PINK, RED
 
 PARAMETERS = (
     Parameter("log_age", 6.6, 10.1),
@@ -72,7 +72,7 @@ def test_misdated_clusters_are_marked_by_their_direction():
             if one.get_paths() and len(one.get_facecolor()) == 1
         }
         assert 20 <= marked[RED] <= 30
-        assert 10 <= marked[BLUE] <= 20
+        assert 10 <= marked[PINK] <= 20
 
 
 def test_class_and_visibility_show_every_mock_and_field():

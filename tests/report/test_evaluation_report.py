@@ -13,7 +13,7 @@ from melotte.engine.evaluation import evaluate
 from melotte.engine.model_files import Model
 from melotte.errors import MelotteFileError
 from melotte.report.comparison import comparison_html, comparison_rows
-from melotte.report.evaluation import show_evaluation, write_evaluation
+from melotte.report.evaluation import show_evaluation, verdict_lines, write_evaluation
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,14 @@ def test_terminal_and_html_leave_out_empty_columns(evaluation):
     html = comparison_html(evaluation)
     assert html.count("<th>") == 3
     assert "<td>0.123</td>" in html
+
+
+def test_a_joint_p_value_of_few_mocks_is_unknown(model, evaluation):
+    few = evaluate(model, n=60, progress=False)
+    assert verdict_lines(few)[0].endswith("; joint (TARP) p unknown (too few mocks)")
+    p = evaluation.calibration.joint.p_value
+    assert p > 0.01
+    assert verdict_lines(evaluation)[0].endswith(f"; joint (TARP) p = {p:.2f}")
 
 
 def test_files(evaluation, model, tmp_path):

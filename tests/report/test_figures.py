@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from melotte.engine.calibration import calibrate
 from melotte.errors import MelotteFileError, MelotteValueError
@@ -19,7 +20,7 @@ from melotte.report.figures import (
     recovery_figure,
     training_figure,
 )
-from melotte.report.style import with_unit
+from melotte.report.style import curve_style, with_unit
 
 PARAMETERS = (
     Parameter("log_age", 6.0, 10.0),
@@ -62,6 +63,27 @@ def everything_inside(figure):
     return True
 
 
+def legends_cover_nothing(figure):
+    """Legends, of which there are some, lie on the canvas and beside all axes and titles."""
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    legends = [*figure.legends, *(axes.get_legend() for axes in panels if axes.get_legend())]
+    boxes = [axes.get_window_extent(renderer) for axes in panels]
+    titles = [axes._left_title for axes in panels if axes._left_title.get_text()]
+    boxes += [title.get_window_extent(renderer) for title in titles]
+    width, height = figure.canvas.get_width_height()
+    assert legends
+    for legend in legends:
+        box = legend.get_window_extent(renderer)
+        assert box.x0 > -1
+        assert box.y0 > -1
+        assert box.x1 < width + 1
+        assert box.y1 < height + 1
+        assert not any(box.overlaps(other) for other in boxes)
+    return True
+
+
 def recovery_data(n=2000):
     rng = np.random.default_rng(2)
     truth = np.stack([rng.uniform(6, 10, n), 10 ** rng.uniform(-1, 1, n), rng.uniform(0, 3, n)], 1)
@@ -97,6 +119,31 @@ def test_coverage(n):
     figure = coverage_figure(report(n))
     assert everything_inside(figure)
     assert len(figure.axes[1].lines) == n + 1
+
+
+def test_nine_parameters_are_told_apart_in_coverage():
+    rng = np.random.default_rng(5)
+    truth = rng.random((60, 9))
+    samples = truth[:, None] + 0.1 * rng.normal(size=(60, 19, 9))
+    names = [f"parameter_{i}" for i in range(9)]
+    figure = coverage_figure(calibrate(samples, truth, names))
+    assert everything_inside(figure)
+    assert legends_cover_nothing(figure)
+    (legend,) = figure.legends
+    assert [one.get_text() for one in legend.get_texts()] == [f"parameter {i}" for i in range(9)]
+    looks = {
+        (to_hex(one.get_color()), one.get_linestyle(), one.get_marker())
+        for one in legend.get_lines()
+    }
+    assert len(looks) == 9
+    assert figure.axes[0].get_title(loc="left") == "joint (TARP): p unknown (too few mocks)"
+
+
+def test_styles_of_24_curves_all_differ():
+    styles = [curve_style(k) for k in range(24)]
+    assert len({(one["color"], one["linestyle"]) for one in styles}) == 24
+    # Nor is a marker all that tells two of one colour apart, or the line.
+    assert len({(one["color"], one["marker"]) for one in styles}) == 24
 
 
 def test_coverage_of_an_overconfident_model_lies_below():

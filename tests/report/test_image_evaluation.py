@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from image_models import small_image_model
 from matplotlib.figure import Figure
-from test_figures import everything_inside
+from test_figures import everything_inside, legends_cover_nothing
 
 from melotte.engine.evaluation import evaluate
 from melotte.parameters import Parameter
@@ -77,14 +77,33 @@ def test_every_figure_is_drawn_whole_and_described(peak):
     assert "published 0.9" in found["bounds"].axes[0].texts[0].get_text()
     names = found["coverage-68"].axes[0].get_legend_handles_labels()[1]
     assert names == ["true", "inferred"]
+    for name, texts in (
+        ("bounds", ["age inferred beyond the 95 % bound: too young", "too old"]),
+        ("fields", ["p <= 0.5", "p > 0.5", "p > 0.99", "mock cluster"]),
+    ):
+        assert legends_cover_nothing(found[name])
+        listed = [one.get_text() for one in found[name].legends[0].get_texts()]
+        assert [one.removeprefix("empty field, ") for one in listed] == texts
 
 
-def test_cells_of_one_cluster_are_not_white():
+@pytest.mark.parametrize("n", [2, 3])
+def test_legends_find_room_above_few_panels(n):
+    found = image_figures(Judge(planted(n_parameters=n), PARAMETERS[:n]))
+    assert legends_cover_nothing(found["bounds"])
+    assert legends_cover_nothing(found["fields"])
+
+
+def test_cells_of_one_cluster_are_neither_white_nor_as_the_fullest():
     panel = image_figures(Judge(planted(n=60)))["bounds"].axes[0]
     panel.figure.canvas.draw()
     cells = panel.collections[0]
     faintest = cells.get_facecolors()[np.argmin(cells.get_array())]
     assert faintest[:3].min() < 0.9
+    lone = image_figures(Judge(planted(n=8)))["bounds"].axes[1]
+    lone.figure.canvas.draw()
+    cells = lone.collections[0]
+    assert cells.get_array().max() == 1
+    assert cells.get_facecolors()[:, :3].max() > 0.7
 
 
 def test_visibilities_below_the_axis_are_right_where_both_are():

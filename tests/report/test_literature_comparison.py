@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from matplotlib.colors import to_hex
-from test_figures import everything_inside
+from test_figures import everything_inside, legends_cover_nothing
 
 from melotte import api
 from melotte.errors import MelotteValueError
@@ -123,6 +123,7 @@ def test_the_figure_tells_classes_apart_and_has_errors(result, literature):
     found = api.compare(result, literature)
     figure = comparison_figure(found, UNITS)
     assert everything_inside(figure)
+    assert legends_cover_nothing(figure)
     (panel,) = figure.axes
     dots = {to_hex(line.get_color()): line for line in panel.lines if line.get_marker() == "o"}
     sure = np.asarray(found["class_probability"]) >= 0.5

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from test_figures import everything_inside, legends_cover_nothing
 
 from melotte.networks.map_posteriors import MapPosterior
 from melotte.report.field_luminosities import (
@@ -116,7 +117,19 @@ def test_five_published_clusters_are_within_light_like_pidoc_s():
     young = within_mocks(known.luminosity, known.distance, light, np.full(6000, 3.0), far)
     assert not young.any()
     figure = luminosity_figure(light, np.full(6000, 12.0), far)
-    assert "within (5)" in legend_of(figure)[0]
+    assert legend_of(figure) == ["within the mocks' light (5)", "outside of it (12)"]
+    assert legends_cover_nothing(figure)
+
+
+def test_few_mocks_do_not_prove_a_cluster_outside():
+    # Of the 17, nine are within a factor of 1.5 of 20 kpc, and four of these as faint as the mocks.
+    for n, found in (
+        (19, ["too few mocks to tell (17)"]),
+        (199, ["within the mocks' light (4)", "too few mocks to tell (13)"]),
+        (200, ["within the mocks' light (4)", "outside of it (5)", "too few mocks to tell (8)"]),
+    ):
+        figure = luminosity_figure(np.geomspace(300, 5000, n), np.full(n, 12.0), np.full(n, 20.0))
+        assert legend_of(figure) == found
 
 
 def test_measured_light_is_drawn_beside_what_is_served():
@@ -134,6 +147,7 @@ def test_measured_light_is_drawn_beside_what_is_served():
         "here, flagged",
         "the model serves",
     ]
+    assert legends_cover_nothing(band)
     field = measured_light_figure(3 * far**2, far, served=served | {"distance": (15.0, 40.0)})
     assert legend_of(field)[0] == "17 real clusters, 40″ (4)"
     assert field.axes[0].get_xlim()[1] > 40
@@ -148,7 +162,13 @@ def test_literature_is_drawn_for_what_is_known():
     }
     figure = literature_figure(estimates, literature, [1e4, 2e4], [True, False])
     assert len(figure.axes) == 4
-    assert legend_of(figure) == ["pi-DOC, 2021", "here"]
+    assert everything_inside(figure)
+    assert legends_cover_nothing(figure)
+    texts = [one.get_text() for one in figure.legends[0].get_texts()]
+    # The second cluster's M/L is unknown: it is in the other column alone.
+    assert texts == ["pi-DOC, 2021", "here", "here, flagged"]
+    residuals = [axes.get_ylabel() for axes in figure.axes[2:]]
+    assert residuals == [r"residual / (M$_\odot$/L$_\odot$)", "residual / kpc"]
 
 
 def test_a_measured_cluster_is_drawn_with_and_without_errors():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from astropy import units
 from astropy.table import Table
+from test_figures import everything_inside
 
 from melotte.report.page import write_page
-from melotte.report.result_page import flag_section, rows_section
+from melotte.report.result_page import distribution_section, flag_section, rows_section
 
 
 def test_nested_provenance_is_written_line_by_line(tmp_path):
@@ -36,3 +39,29 @@ def test_rows_have_units_and_are_counted():
     assert section.table.rows[0][1] == "50 +34 −34"
     assert flag_section(table).text == ["1 object, 1 without a flag."]
     assert flag_section(table[[0] * 1200]).text == ["1,200 objects, 1,200 without a flag."]
+
+
+def test_distributions_have_readable_axes():
+    rng = np.random.default_rng(1)
+    names = ["log_age", "extinction_v", "distance", "half_number_radius", "a", "b", "dark_fraction"]
+    spread = [1, 1, 1e-4, 1e-3, 300, 1e-5, 0.02]
+    table = Table()
+    for name, width in zip(names, spread, strict=True):
+        middle = 12 + width * rng.random(300)
+        for quantile, offset in (("16", -0.1), ("50", 0), ("84", 0.1)):
+            table[f"{name}_{quantile}"] = middle + width * offset * rng.random(300)
+    for quantile in ("16", "50", "84"):
+        table[f"distance_{quantile}"].unit = units.kpc
+    figure = distribution_section(table, names).figures[0].figure
+    assert everything_inside(figure)
+    drawn = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(drawn) == 2 * len(names)
+    texts = {axes.get_xlabel() for axes in drawn}
+    assert {"log(age/yr)", "$A_V$", "distance / kpc", "± of dark fraction"} <= texts
+    renderer = figure.canvas.get_renderer()
+    for axes in drawn:
+        low, high = axes.get_xlim()
+        shown = [tick.label1 for tick in axes.xaxis.get_major_ticks() if low <= tick._loc <= high]
+        assert len(shown) >= 2
+        boxes = [one.get_window_extent(renderer) for one in shown]
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))

@@ -22,11 +22,12 @@ from melotte.report.style import (
     BLUE,
     GREY,
     INK,
+    PINK,
     RED,
     SMALL,
     density_cells,
     label,
-    legend,
+    legend_outside,
     new_figure,
     with_unit,
 )
@@ -42,6 +43,8 @@ Array = NDArray[np.float64]
 BOUND = 0.95
 """Share of the clusters between the dashed lines."""
 SELECTION = "viridis"
+MOCKS = "#d5dadf"
+"""Of mock clusters that others are drawn before."""
 
 
 def axis_name(parameter: Parameter) -> str:
@@ -68,7 +71,7 @@ def true_inferred_figure(
     results : mapping of str to (truth, estimate), arrays (n, n_parameters)
         One row of panels for each method, physical units.
     parameters : sequence of Parameter
-        With ``log_age``, clusters taken for much younger (red) or older (blue) than they are,
+        With ``log_age``, clusters taken for much younger (red) or older (pink) than they are,
         beyond the 95 % bound of ages, are marked in every panel.
     published : mapping of str to float, optional
         Published 95 % bounds by parameter, drawn dotted, on the axis' scale.
@@ -83,7 +86,7 @@ def true_inferred_figure(
     """
     n = len(parameters)
     rows = max(len(results), 1)
-    figure, axes = new_figure(2.7 * n + 0.3, 2.75 * rows + 0.2, rows, n)
+    figure, axes = new_figure(2.7 * n + 0.3, 2.75 * rows + 0.5, rows, n)
     ages = [i for i, parameter in enumerate(parameters) if parameter.name == "log_age"]
     for row, (title, (truth, estimate)) in enumerate(results.items()):
         true, given = np.asarray(truth, dtype=float), np.asarray(estimate, dtype=float)
@@ -96,6 +99,7 @@ def true_inferred_figure(
             name = axis_name(parameter)
             label(panel, f"true {name}" if row == rows - 1 else "", f"inferred {name}")
         label(axes[row, 0], title=title)
+    legend_outside(figure, axes[:, 0], "upper left", ncols=min(n, 2), handletextpad=0.1)
     return figure
 
 
@@ -128,9 +132,13 @@ def _true_inferred(
         axes, x[finite], y[finite], gridsize=42, extent=(*extent, *extent), rasterized=True
     )
     if wrong is not None:
-        for sign, colour in ((-1, RED), (1, BLUE)):
+        edge: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.3, "rasterized": True}
+        for sign, colour, text in (
+            (-1, RED, "age inferred beyond the 95 % bound: too young"),
+            (1, PINK, "too old"),
+        ):
             chosen = finite & (wrong == sign)
-            axes.scatter(x[chosen], y[chosen], s=3, color=colour, linewidths=0, rasterized=True)
+            axes.scatter(x[chosen], y[chosen], s=7, color=colour, label=text, **edge)
     bound = float(np.quantile(np.abs(y - x)[finite], BOUND))
     for sign in (-1, 1):
         axes.plot(ends, ends + sign * bound, color=INK, lw=1, ls="--")
@@ -226,7 +234,7 @@ def background_selection_figure(
     figure, panels = _pairs(parameters, title)
     if behind is not None:
         for panel, x, y in _pair_values(panels, np.asarray(behind, dtype=float), parameters):
-            panel.scatter(x, y, s=2, color="#d5dadf", linewidths=0, rasterized=True)
+            panel.scatter(x, y, s=2, color=MOCKS, linewidths=0, rasterized=True)
     for panel, x, y in _pair_values(panels, np.asarray(estimate, dtype=float), parameters):
         panel.scatter(
             x[order],
@@ -238,8 +246,12 @@ def background_selection_figure(
         )
     first = next(iter(panels.values()))
     for text, one in (("p <= 0.5", INK), ("p > 0.5", BLUE), ("p > 0.99", RED)):
-        first.scatter([], [], s=12, color=one, label=text)
-    legend(first, loc="upper left", handletextpad=0.1, borderaxespad=0)
+        first.scatter([], [], s=12, color=one, label=f"empty field, {text}")
+    if behind is not None:
+        first.scatter([], [], s=12, color=MOCKS, label="mock cluster")
+    style: dict[str, Any] = {"ncols": min(2 * len(panels), 4), "handletextpad": 0.1}
+    title_style = {"title": "p: probability of a cluster", "title_fontsize": SMALL}
+    legend_outside(figure, [first], "upper left", alignment="left", **style, **title_style)
     return figure
 
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from melotte.engine.atomic_files import write_atomically
 from melotte.errors import MelotteFileError
 from melotte.report.comparison import comparison_rows, comparison_table
-from melotte.report.figures import coverage_figure, rank_figure, recovery_figure
+from melotte.report.figures import (
+    TOO_FEW,
+    coverage_figure,
+    p_text,
+    rank_figure,
+    recovery_figure,
+)
 from melotte.report.image_evaluation import CAPTIONS as IMAGE_CAPTIONS
 from melotte.report.image_evaluation import image_figures
 from melotte.report.map_evaluation import CAPTIONS as MAP_CAPTIONS
@@ -31,11 +37,11 @@ def verdict_lines(evaluation: Evaluation) -> list[str]:
     """One line on calibration, one on flags, one on speed."""
     wrong = {k: v for k, v in evaluation.calibration.verdicts.items() if v != "calibrated"}
     listed = ", ".join(f"{name} {verdict}" for name, verdict in wrong.items())
-    joint = evaluation.calibration.joint.p_value
+    joint = p_text(evaluation.calibration.joint.p_value, TOO_FEW)
     rates = evaluation.extra.get("flag_rates", {})
     raised = ", ".join(f"{name} {100 * rate:.1f} %" for name, rate in rates.items() if rate > 0)
     lines = [
-        f"calibration: {listed or 'every parameter calibrated'}; joint (TARP) p = {joint:.2g}",
+        f"calibration: {listed or 'every parameter calibrated'}; joint (TARP) {joint}",
         f"flags on mocks: {raised or 'none'}",
         f"time: {1000 * evaluation.seconds_per_object:.2f} ms an object",
     ]
@@ -121,7 +127,8 @@ def write_evaluation(
         raise MelotteFileError(f"{figures}: cannot be written: {error}") from error
     captions = {
         "recovery": "True and inferred values of the mocks; residuals against either.",
-        "coverage": "Coverage less credibility, with the 95 and 99.7 % ranges of chance.",
+        "coverage": "Coverage less credibility, of all parameters together and of each; "
+        "shaded: the 95 and 99.7 % ranges of chance.",
         "ranks": "Ranks of the truth among posterior samples, with the 99 % range of chance.",
         **MAP_CAPTIONS,
         **IMAGE_CAPTIONS,

@@ -16,7 +16,17 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from melotte.report.style import BLUE, GREY, INK, RED, SKY, SMALL, label, legend, new_figure
+from melotte.report.style import (
+    BLUE,
+    GREY,
+    INK,
+    RED,
+    SKY,
+    SMALL,
+    label,
+    legend_outside,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,8 +39,12 @@ ASSUMED_AGE = 12.0
 FIELD = 40.0
 """Side of the field of view that the published luminosities are of, arcsec."""
 DISTANCE_COLOURS = "viridis_r"
+FEWEST_WITHIN, FEWEST_OUTSIDE = 20, 200
+"""Mocks that are needed to say that a cluster is within, or outside of, what 99 % of them have: the
+whole range of 200 holds 99 %, that of fewer less."""
 _SHOWN_MOCKS = 4000
 _MOST_NAMES = 12
+_ROW: Mapping[str, Any] = {"ncols": 3, "handletextpad": 0.2, "columnspacing": 1.2}
 
 
 @dataclass(frozen=True)
@@ -103,10 +117,11 @@ def luminosity_figure(
     -------
     Figure
         Squares are the paper's 17 clusters: filled where their light is within what 99 % of the
-        mocks of their distance (within a factor of 1.5) and an age of 10 Gyr or more have.
+        mocks of their distance (within a factor of 1.5) and an age of 10 Gyr or more have, grey
+        where there are too few such mocks to tell.
     """
     light, old, far = (np.asarray(one, dtype=float) for one in (luminosity, age, distance))
-    figure, axes = new_figure(5.8, 4.2)
+    figure, axes = new_figure(5.8, 4.5)
     panel = axes[0, 0]
     step = max(1, len(light) // _SHOWN_MOCKS)
     finite = far[np.isfinite(far)]
@@ -124,17 +139,26 @@ def luminosity_figure(
     )
     bar = figure.colorbar(shown, ax=panel, pad=0.01, aspect=30)
     bar.set_label("distance / kpc", fontsize=SMALL + 1, color=INK)
-    bar.ax.tick_params(labelsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL, which="both")
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    bar.ax.yaxis.set_major_formatter("{x:g}")
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     known = PUBLISHED_CLUSTERS
     inside = within_mocks(known.luminosity, known.distance, light, old, far)
     ages = np.where(np.isfinite(known.age), known.age, ASSUMED_AGE)
-    texts = (f"17 real clusters, {FIELD:g}″: within", "outside of the mocks' light")
-    _published(panel, ages, inside, texts)
+    few = ~inside & (mocks_beside(known.distance, old, far) < FEWEST_OUTSIDE)
+    groups = (
+        (inside, INK, INK, "within the mocks' light"),
+        (~inside & ~few, "none", INK, "outside of it"),
+        (few, "none", GREY, "too few mocks to tell"),
+    )
+    _published(panel, ages, groups)
     panel.set_yscale("log")
     panel.set_xlim(-0.3, 15)
     label(panel, "age / Gyr", r"light of the field of view / L$_{\odot,V}$")
-    legend(panel, loc="lower left", handletextpad=0.2)
+    title = {"title": f"17 real clusters, {FIELD:g}″:", "title_fontsize": SMALL}
+    legend_outside(figure, [panel], "upper left", alignment="left", **title, **_ROW)
     return figure
 
 
@@ -167,7 +191,7 @@ def measured_light_figure(
     """
     far, bright = (np.asarray(one, dtype=float) for one in (distance, light))
     good = np.ones(far.shape[1], dtype=bool) if inside is None else np.asarray(inside, dtype=bool)
-    figure, axes = new_figure(5.8, 4.2)
+    figure, axes = new_figure(5.8, 4.6)
     panel = axes[0, 0]
     known, ranges = PUBLISHED_CLUSTERS, served or {}
     held = np.ones(len(known.distance), dtype=bool)
@@ -177,8 +201,9 @@ def measured_light_figure(
         ends = [ranges.get("distance", ends[0]), (10.0**low, 10.0**high)]
         for values, (least, most) in zip((known.distance, known.luminosity), ends, strict=True):
             held &= (values >= least) & (values <= most)
-    texts = (f"17 real clusters, {FIELD:g}″", f"17 real clusters, {FIELD:g}″: not served")
-    _published(panel, known.distance, held, texts)
+    name = f"17 real clusters, {FIELD:g}″"
+    groups = ((held, INK, INK, name), (~held, "none", INK, f"{name}: not served"))
+    _published(panel, known.distance, groups)
     for chosen, colour, text in ((good, RED, "here"), (~good, BLUE, "here, flagged")):
         rows = chosen & np.isfinite(far[1]) & np.isfinite(bright[1])
         if rows.any():
@@ -198,7 +223,7 @@ def measured_light_figure(
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter("{x:g}")
     label(panel, "distance / kpc", r"light of the field of view / L$_{\odot,V}$")
-    legend(panel, loc="best", handletextpad=0.2)
+    legend_outside(figure, [panel], "upper left", ncols=2, handletextpad=0.2)
     return figure
 
 
@@ -215,10 +240,10 @@ def _serve(panel: Axes, far: tuple[float, float], light: tuple[float, float]) ->
 
 
 def _published(
-    panel: Axes, place: Array, inside: NDArray[np.bool_], texts: tuple[str, str]
+    panel: Axes, place: Array, groups: Sequence[tuple[NDArray[np.bool_], str, str, str]]
 ) -> None:
-    """The paper's 17 clusters as squares at some places, filled where ``inside``."""
-    for chosen, face, text in ((inside, INK, texts[0]), (~inside, "none", texts[1])):
+    """The paper's 17 clusters as squares: groups of which, face, edge and what they are."""
+    for chosen, face, edge, text in groups:
         if not chosen.any():
             continue
         panel.scatter(
@@ -227,7 +252,7 @@ def _published(
             s=26,
             marker="s",
             facecolors=face,
-            edgecolors=INK,
+            edgecolors=edge,
             linewidths=1,
             label=f"{text} ({int(chosen.sum())})",
         )
@@ -244,14 +269,29 @@ def within_mocks(
         Of clusters.
     light, age, far : array, shape (n_mocks,)
         Light, age (Gyr) and distance (kpc) of mocks.
+
+    Returns
+    -------
+    array of bool, shape (n,)
+        False where there are fewer than ``FEWEST_WITHIN`` such mocks: nothing is known there, nor
+        is a cluster proven to be outside by fewer than ``FEWEST_OUTSIDE`` of them.
     """
     found = np.zeros(len(luminosity), dtype=bool)
     for i, (one, place) in enumerate(zip(luminosity, distance, strict=True)):
-        near = (age >= 10) & (far < 1.5 * place) & (far > place / 1.5)
-        if near.sum() >= 20:
+        near = _near(place, age, far)
+        if near.sum() >= FEWEST_WITHIN:
             low, high = np.quantile(light[near], [0.005, 0.995])
             found[i] = low <= one <= high
     return found
+
+
+def mocks_beside(distance: Array, age: Array, far: Array) -> NDArray[np.int64]:
+    """Old mocks of about the distance of clusters, shape (n,), as :func:`within_mocks` asks."""
+    return np.array([_near(place, age, far).sum() for place in distance], dtype=np.int64)
+
+
+def _near(place: float, age: Array, far: Array) -> NDArray[np.bool_]:
+    return (age >= 10) & (far < 1.5 * place) & (far > place / 1.5)
 
 
 def literature_figure(
@@ -282,18 +322,18 @@ def literature_figure(
     Figure
     """
     wanted = {
-        "mass_to_light_v": (r"M/L$_V$ / (M$_\odot$/L$_\odot$)", "pidoc_mass_to_light"),
-        "age": ("age / Gyr", "pidoc_age"),
-        "distance": ("distance / kpc", "pidoc_distance"),
+        "mass_to_light_v": ("M/L$_V$", r"(M$_\odot$/L$_\odot$)", "pidoc_mass_to_light"),
+        "age": ("age", "Gyr", "pidoc_age"),
+        "distance": ("distance", "kpc", "pidoc_distance"),
     }
     names = [name for name in wanted if name in estimates and name in literature]
     n = max(len(names), 1)
-    figure, axes = new_figure(3.3 * n + 0.2, 5.4, 2, n, height_ratios=[1.5, 1])
+    figure, axes = new_figure(3.3 * n + 0.2, 5.8, 2, n, height_ratios=[1.5, 1])
     light = np.asarray(luminosity, dtype=float)
     good = np.ones(len(light), dtype=bool) if inside is None else np.asarray(inside, dtype=bool)
     known = PUBLISHED_CLUSTERS
     for column, name in enumerate(names):
-        title, theirs = wanted[name]
+        title, unit, theirs = wanted[name]
         top, below = axes[:, column]
         values = np.atleast_2d(np.asarray(estimates[name], dtype=float))
         low, middle, high = values if len(values) == 3 else np.repeat(values, 3, 0)
@@ -317,13 +357,13 @@ def literature_figure(
             below.errorbar(light[rows], (true - middle)[rows], error[::-1], **style)
         every = np.concatenate(shown)
         every = every[np.isfinite(every)]
-        ends = np.array([min(0.0, every.min(initial=0.0)), 1.08 * every.max(initial=1.0)])
+        ends = 1.08 * np.array([min(0.0, every.min(initial=0.0)), every.max(initial=1.0)])
         top.plot(ends, ends, color=GREY, lw=0.9, ls="--")
         top.set(xlim=(max(ends[0], 0), ends[1]), ylim=ends)
         below.axhline(0, color=GREY, lw=0.9, ls="--")
         below.set_xscale("log")
-        label(top, f"literature, {title}", f"predicted, {title}")
-        label(below, r"light of the field / L$_{\odot,V}$", "literature - predicted")
-        if column == 0:
-            legend(top, loc="upper left", handletextpad=0.2)
+        label(top, f"literature, {title} / {unit}", f"predicted, {title} / {unit}")
+        label(below, r"light of the field / L$_{\odot,V}$", f"residual / {unit}")
+        below.set_title("literature - predicted", fontsize=SMALL, color=GREY, loc="left")
+    legend_outside(figure, axes[0], "upper left", **_ROW)
     return figure

@@ -17,18 +17,18 @@ from melotte.errors import MelotteFileError
 from melotte.report.corner import corner_figure
 from melotte.report.style import (
     BLUE,
-    CYCLE,
     FAINT,
     GREY,
     INK,
-    MARKERS,
     ORANGE,
     RED,
     SKY,
     SMALL,
+    curve_style,
     density_cells,
     label,
     legend,
+    legend_outside,
     new_figure,
     with_unit,
 )
@@ -51,6 +51,8 @@ __all__ = [
 ]
 BINS = 16
 SMALLEST_BIN = 20
+TOO_FEW = " (too few mocks)"
+"""Why a p-value is unknown."""
 COLUMN = 2.9
 
 
@@ -124,34 +126,32 @@ def coverage_figure(report: CalibrationReport) -> Figure:
     Figure
         The bands are 95 and 99.7 % binomial ranges for right posteriors.
     """
-    figure, axes = new_figure(7.4, 3.4, 1, 2, sharey=True)
+    figure, axes = new_figure(9.6, 3.4, 1, 2, sharey=True)
     joint, single = axes[0]
     level = np.asarray(report.joint.credibility)
     excess = np.asarray(report.joint.coverage) - level
-    curves = [(level, excess, "all together (TARP)", INK, "")]
+    joint.plot(level, excess, color=INK, lw=1.4)
+    drawn = [excess]
     _draw_band(joint, np.linspace(0, 1, 101), report.joint.n)
     _draw_band(single, np.linspace(0, 1, 101), min(one.n for one in report.parameters.values()))
     for k, (name, one) in enumerate(report.parameters.items()):
         credibility, coverage = _central_coverage(one)
-        colour, marker = CYCLE[k % len(CYCLE)], MARKERS[k % len(MARKERS)]
-        curves.append((credibility, coverage - credibility, with_unit(name, ""), colour, marker))
-    for panel, x, y, name, colour, marker in [
-        (joint if k == 0 else single, *curve) for k, curve in enumerate(curves)
-    ]:
-        panel.plot(x, y, color=colour, marker=marker, ms=3.5, lw=1.4, label=name)
-    finite = np.concatenate([y[np.isfinite(y)] for _, y, *_ in curves])
+        drawn.append(coverage - credibility)
+        style: dict[str, Any] = {**curve_style(k), "ms": 4, "lw": 1.4}
+        single.plot(credibility, drawn[-1], label=with_unit(name, ""), **style)
+    finite = np.concatenate([one[np.isfinite(one)] for one in drawn])
     largest = max(0.02, float(np.abs(finite).max(initial=0)))
     joint.set_ylim(-1.6 * largest, 1.6 * largest)
     label(joint, "credibility", "coverage - credibility")
     label(single, "credibility")
     for panel, title in (
-        (joint, f"joint: p = {_p_value(report.joint.p_value)}"),
+        (joint, f"joint (TARP): {p_text(report.joint.p_value, TOO_FEW)}"),
         (single, "central interval of each parameter"),
     ):
         panel.set_xlim(0, 1)
         panel.axhline(0, color=GREY, lw=0.8, ls="--")
         label(panel, title=title)
-        legend(panel, loc="lower left", ncols=2, columnspacing=1, handlelength=1.5)
+    legend_outside(figure, [single], "right center", handlelength=2.4)
     for height, side, text in ((0.98, "top", "too wide"), (0.02, "bottom", "too narrow")):
         joint.annotate(
             text,
@@ -195,7 +195,7 @@ def rank_figure(report: CalibrationReport) -> Figure:
         panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         label(panel, "rank of the truth", "mocks", with_unit(name, ""))
         panel.annotate(
-            f"{one.verdict}, p = {_p_value(one.p_value)}",
+            f"{one.verdict}, {p_text(one.p_value)}",
             (0.03, 0.97),
             va="top",
             xycoords="axes fraction",
@@ -303,10 +303,11 @@ def _range(parameter: Parameter, log: bool) -> tuple[float, float]:
     return parameter.low, parameter.high
 
 
-def _p_value(value: float) -> str:
+def p_text(value: float, why: str = "") -> str:
+    """``p = 0.12``; where it is NaN that it is unknown, and why."""
     if not math.isfinite(value):
-        return "n/a"
-    return f"{value:.2f}" if value >= 0.01 else f"{value:.0e}"
+        return f"p unknown{why}"
+    return f"p = {value:.2f}" if value >= 0.01 else f"p = {value:.0e}"
 
 
 def _epochs(path: Path) -> list[dict[str, Any]]:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CAPTIONS = {
-    "bounds": "True and inferred values; 95 % of the clusters lie between the dashed lines. Those "
-    "beyond the bound of ages are red where they are taken for younger than they are, and blue for "
-    "older. Dotted, for M83: published bounds, of the paper's ranges and mocks on real fields "
+    "bounds": "True and inferred values: cells are the darker the more mock clusters lie in them, "
+    "and 95 % of the clusters lie between the dashed lines. Dots, in every panel the same, are the "
+    "5 % whose age is wrong by more than that: red where it is inferred too young, pink too old. "
+    "Dotted, for M83: published bounds, of the paper's ranges and mocks on real fields "
     "(Bialopetravičius & Narbutis 2020, Fig. 10).",
     "coverage-68": "Coverage of the 68 % intervals by visibility. Right posteriors cover at their "
     "level in bins of what is inferred; in bins of what is true they need not.",
@@ -32,8 +33,9 @@ CAPTIONS = {
     "classes": "Probability of a cluster and visibility, of mock clusters and of empty fields "
     "(Fig. 12); visibilities below 0.1 are drawn there.",
     "selection": "Inferred parameters of the mock clusters by their inferred visibility (Fig. 13).",
-    "fields": "What is inferred of empty fields, by how much they look like clusters, before the "
-    "mock clusters in grey (Fig. 14).",
+    "fields": "What is inferred of empty fields, in pairs of parameters: a dot is one field, the "
+    "larger the higher the probability p of a cluster that is inferred of it. Grey dots behind "
+    "them are what is inferred of mock clusters (Fig. 14).",
 }
 
 

@@ -24,6 +24,12 @@ Array = NDArray[np.floating[Any]]
 CLASS, LIKELY = "class_probability", 0.5
 FEWEST = 3
 """Objects that a correlation needs; any two lie on a line."""
+_ABOVE: Mapping[str, Any] = {
+    "loc": "lower left", "bbox_to_anchor": (0, 1.01), "handletextpad": 0.1, "borderaxespad": 0,
+}  # fmt: skip
+"""Where legends are: between a panel and its title."""
+_ENTRY = 14.0
+"""Height of a legend's entry, points."""
 
 
 def correlation(theirs: ArrayLike, ours: ArrayLike) -> float:
@@ -168,9 +174,11 @@ def comparison_figure(joined: Any, names: Mapping[str, str]) -> Figure:
             title += _written(correlation(theirs, ours))
             title += f"\nours - theirs: {middle:+.2f}, scatter {(high - low) / 2:.2f}"
             if CLASS in joined.colnames:
-                legend(panel, loc="best", handletextpad=0.1, borderaxespad=0.2)
+                legend(panel, **_ABOVE)
         written = with_unit(name, names[name])
-        label(panel, f"literature: {written}", f"ours: {written}", title)
+        entries = len(panel.get_legend_handles_labels()[1]) if panel.get_legend() else 0
+        pad = 6 + _ENTRY * entries
+        label(panel, f"literature: {written}", f"ours: {written}", title, pad)
     return figure
 
 

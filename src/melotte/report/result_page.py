@@ -7,16 +7,22 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from melotte.engine.result_tables import read_result_table
 from melotte.errors import MelotteFileError
 from melotte.flags import MEANING, Flag, decode_flags
 from melotte.report.page import PageFigure, PageTable, Section
 from melotte.report.stored_figures import figure_sections
+from melotte.report.style import BLUE, label, new_figure, with_unit
 
 MOST_ROWS = 200
 WORST_FITS = 20
 POOR_FIT = 0.01
+MOST_COLUMNS = 5
+"""Parameters beside each other in the figure of distributions."""
+STEPS = (1, 2, 5, 10)
+"""Of its ticks."""
 STAR_COUNTS = ("n_single", "n_binaries", "n_blue_stragglers", "n_off_sequence")
 """Columns that ``infer --stars`` adds to a result."""
 
@@ -134,20 +140,25 @@ def _in_words(name: str) -> str:
 
 def distribution_section(table: Any, names: list[str]) -> Section:
     """Histograms of medians, and of the half-widths of the 68 % intervals."""
-    figure = Figure(figsize=(2.6 * len(names), 4.2), layout="constrained")
-    axes = figure.subplots(2, len(names), squeeze=False)
-    for column, name in enumerate(names):
+    columns = min(len(names), MOST_COLUMNS)
+    blocks = -(-len(names) // columns)
+    figure, axes = new_figure(2.6 * columns, 3.9 * blocks, 2 * blocks, columns)
+    for panel in axes[-2:, (len(names) - 1) % columns + 1 :].flat:
+        panel.set_visible(False)
+    for k, name in enumerate(names):
+        block, column = divmod(k, columns)
         middle = np.asarray(table[f"{name}_50"], dtype=float)
         width = np.asarray(table[f"{name}_84"], dtype=float)
         width = (width - np.asarray(table[f"{name}_16"], dtype=float)) / 2
-        suffix = _per_unit(table, name)
-        for row, (values, label) in enumerate(((middle, name), (width, f"± of {name}"))):
+        written = with_unit(name, str(table[f"{name}_50"].unit or ""))
+        for row, (values, text) in enumerate(((middle, written), (width, f"± of {written}"))):
+            panel = axes[2 * block + row, column]
             values = values[np.isfinite(values)]
             if len(values):
-                axes[row, column].hist(values, bins=30, color="#3b6ea5")
-            axes[row, column].set_xlabel(label + suffix)
-        axes[0, column].set_ylabel("objects" if column == 0 else "")
-        axes[1, column].set_ylabel("objects" if column == 0 else "")
+                panel.hist(values, bins=30, color=BLUE)
+            panel.xaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
+            panel.yaxis.set_major_locator(MaxNLocator(4, integer=True, steps=STEPS))
+            label(panel, text, "objects" if column == 0 else "")
     caption = "Posterior medians, and half-widths of the 68 % intervals."
     return Section(
         "Distributions", figures=[PageFigure(figure, caption, "histograms of the results")]

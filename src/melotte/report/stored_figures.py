@@ -51,7 +51,10 @@ CLUSTER_IMAGES = ObjectFigures(
         "diagram": (
             "Observed image, mean of the images that the posterior predicts, and what is left in "
             "scatters of the background, by band; right: mean brightness in annuli (68 % of the "
-            "predictions are shaded). The circle has the median half-number radius."
+            "predictions are shaded) in the same scatters, σ_b. The circle has the median "
+            "half-number radius. χ²/px is the mean squared residual within the radius of the "
+            "dotted line over the variance that is expected of background, photons and posterior: "
+            "near 1 where the prediction fits, above it where something is left."
         ),
         "ages": (
             "Where age and extinction may lie over the whole range of the prior (contours: 68 and "

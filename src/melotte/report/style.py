@@ -7,6 +7,7 @@ safe in threads and without a display.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
 FAINT = "#eceff2"
 COUNT_FLOOR = 0.3
 """Count that logarithmic cells of DENSITY begin at: a cell of one is not white as the paper."""
+COUNT_CEILING = 5.0
+"""Least count that they end at: cells of one, where none has more, are not dark as the fullest."""
 DENSITY = LinearSegmentedColormap.from_list("density", ["#ffffff", "#9cc4de", BLUE, "#06283d"])
 SMALL, NORMAL, LARGE = 8.0, 9.0, 10.5
 WRITTEN = {
@@ -43,6 +46,7 @@ WRITTEN = {
 }
 """How axes name the parameters whose names are not words."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
+LINES = ("-", "--", ":", "-.")
 RESOLUTION = 130
 """Of every picture written, dots per inch."""
 
@@ -119,24 +123,68 @@ def density_cells(axes: Axes, x: ArrayLike, y: ArrayLike, **settings: Any) -> No
     **settings
         Of ``Axes.hexbin``, such as ``gridsize`` and ``extent``.
     """
-    axes.hexbin(
+    cells = axes.hexbin(
         x, y, mincnt=1, bins="log", vmin=COUNT_FLOOR, cmap=DENSITY, linewidths=0, **settings
     )
+    most = np.max(np.asarray(cells.get_array()), initial=COUNT_CEILING)
+    cells.set_clim(vmax=float(most))
 
 
-def label(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:
-    """Label axes in the common sizes; an empty text is left as it is."""
+def curve_style(k: int) -> dict[str, Any]:
+    """Colour, line and marker of the k-th of many curves; those of the first 24 all differ.
+
+    Colours come round after six: from then on lines are dashed and markers others, every second
+    round hollow.
+    """
+    turn = k // len(CYCLE)
+    colour = CYCLE[k % len(CYCLE)]
+    return {
+        "color": colour,
+        "linestyle": LINES[turn % len(LINES)],
+        "marker": MARKERS[(k + turn) % len(MARKERS)],
+        "markerfacecolor": "white" if turn % 2 else colour,
+    }
+
+
+def label(axes: Axes, x: str = "", y: str = "", title: str = "", pad: float | None = None) -> None:
+    """Label axes in the common sizes; an empty text is left as it is.
+
+    ``pad``, points, is what the title is above the axes.
+    """
     if x:
         axes.set_xlabel(x, fontsize=NORMAL, color=INK)
     if y:
         axes.set_ylabel(y, fontsize=NORMAL, color=INK)
     if title:
-        axes.set_title(title, fontsize=LARGE, color=INK, loc="left")
+        axes.set_title(title, fontsize=LARGE, color=INK, loc="left", pad=pad)
 
 
 def legend(axes: Axes, **settings: Any) -> None:
     """A legend without a frame."""
     axes.legend(fontsize=SMALL, frameon=False, labelcolor=INK, **settings)
+
+
+def legend_outside(figure: Figure, panels: Iterable[Axes], place: str, **settings: Any) -> None:
+    """One legend of some axes beside all axes of the figure, where it covers nothing.
+
+    Parameters
+    ----------
+    figure : Figure
+        With constrained layout, as :func:`new_figure` makes it.
+    panels : iterable of Axes
+        Whose entries, each text once; without any there is no legend.
+    place : str
+        Such as ``"upper left"`` (above), ``"right center"`` (beside).
+    **settings
+        Of ``Figure.legend``.
+    """
+    every: dict[str, Any] = {}
+    for axes in panels:
+        for handle, text in zip(*axes.get_legend_handles_labels(), strict=True):
+            every.setdefault(text, handle)
+    if every:
+        style: dict[str, Any] = {"loc": f"outside {place}", "fontsize": SMALL, "labelcolor": INK}
+        figure.legend(list(every.values()), list(every), frameon=False, **style, **settings)
 
 
 def with_unit(name: str, unit: str) -> str:
