@@ -97,6 +97,22 @@ def test_an_interrupted_library_says_how_to_go_on(tmp_path, monkeypatch, capsys)
     assert parts.is_dir()
 
 
+def test_only_a_library_is_replaced(tmp_path, capsys):
+    """A slip of the hand must not cost somebody's own file."""
+    text, other = tmp_path / "notes.h5", tmp_path / "other.h5"
+    text.write_text("what I saw")
+    with h5py.File(other, "w") as file:
+        file["mass"] = [1.0]
+    for path in (text, other, tmp_path):
+        before = b"" if path.is_dir() else path.read_bytes()
+        assert call("simulate", "clusters", *SMALL, "-o", str(path)) == 2
+        said = capsys.readouterr().err
+        assert "is not replaced; name another file to write" in said
+        assert said.count("\n") == 1
+        assert path.is_dir() or path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [text, other]
+
+
 def test_clusters_that_dissolved_early_are_told(tmp_path, monkeypatch, capsys):
     path = tmp_path / "library.h5"
     with h5py.File(path, "w") as file:

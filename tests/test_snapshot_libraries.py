@@ -220,6 +220,19 @@ def test_what_is_no_run_is_refused(runs, tmp_path):
     assert not list(tmp_path.glob("a.h5*"))
 
 
+def test_a_file_that_is_no_library_is_not_replaced_by_one(runs, tmp_path):
+    path = tmp_path / "library.h5"
+    path.write_text("what I saw")
+    with pytest.raises(MelotteFileError, match="is no library of clusters, and is not replaced"):
+        library_of_snapshots(runs, path)
+    assert path.read_text() == "what I saw"
+    path.unlink()
+    library_of_snapshots(runs, path)
+    library_of_snapshots(runs[:1], path)
+    with ClusterLibrary(path) as library:
+        assert len(library) == 1
+
+
 def test_an_older_library_stays_when_a_new_one_fails(runs, tmp_path):
     path = library_of_snapshots(runs[:1], tmp_path / "a.h5")
     before = path.read_bytes()

@@ -291,6 +291,27 @@ def test_files_that_are_no_images_are_refused(tmp_path, values):
     assert [one.id for one in read_light_maps([first, third])] == ["0", "2"]
 
 
+def test_bands_of_other_pixels_are_named_and_can_be_brought_to_one_grid(tmp_path, values):
+    first = write_image(tmp_path / "v.fits", values, FILTER="V", MAGZPT=25.0)
+    other = write_image(tmp_path / "b.fits", values, 0.5, FILTER="B", MAGZPT=24.0, MAGSYS="AB")
+    with pytest.raises(MelotteValueError) as caught:
+        read(other, first)
+    said = str(caught.value)
+    assert said.startswith(f"{other}: its pixels in B are 0.5 arcsec and those in V 0.25;")
+    assert "mosaics and positions" not in said
+    pytest.importorskip("reproject")
+    from melotte.io.reprojection import reproject_mosaics
+
+    assert "melotte.io.reprojection.reproject_mosaics" in said
+    moved = tmp_path / "moved.fits"
+    reproject_mosaics([other], first, moved)
+    found = read(first, moved)
+    assert found.bands == ("V", "B")
+    assert np.nanmean(found.images[1]) == pytest.approx(
+        7 / 4 * 10 ** (0.4 * (25 - 0.13 - 24)), rel=0.05
+    )
+
+
 def test_the_options_are_those_that_are_documented():
     from pathlib import Path
 

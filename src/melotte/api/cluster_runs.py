@@ -65,10 +65,13 @@ def simulate_clusters(
     ------
     MelotteValueError
         When a word is not allowed.
+    MelotteFileError
+        When the output exists and is no library of clusters.
     MissingExtraError
         Without numba (``melotte[fast]``).
     """
     from melotte.engine.bank_writing import shard_path
+    from melotte.sky.cluster_libraries import check_library_path
 
     require("numba", "fast")
     family = _family(words)
@@ -82,6 +85,7 @@ def simulate_clusters(
     if of > 1 and not path.suffix:
         path = path.with_suffix(".h5")
     path = shard_path(path, task, of)
+    check_library_path(path)
     folder = path.with_name(f".{path.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)
     asked = {"family": asdict(family), "seed": seed, "n": n, "task": task, "of": of}

@@ -51,7 +51,7 @@ def library_of_snapshots(
         without belong together by their folder, whose name is the run's. All snapshots of one
         simulation must be in one run: what is held out to judge a network are whole runs.
     output : path, optional
-        ``clusters.h5`` by default; replaced when it exists.
+        ``clusters.h5`` by default; a library that exists is replaced.
     family : str
         Of all the runs: who trains and who judges follows from it.
     column : mapping of str to str, optional
@@ -69,7 +69,7 @@ def library_of_snapshots(
     Raises
     ------
     MelotteFileError
-        When a file cannot be read, or the library not be written.
+        When a file cannot be read, or the library not be written, or another file lies there.
     MelotteValueError
         When an option is not allowed; when times (above 0 Myr), [Fe/H], masses, places or motions
         are unknown; when snapshots of a run are of one time, or of different [Fe/H].
@@ -78,6 +78,7 @@ def library_of_snapshots(
 
     from melotte import __version__
     from melotte.engine.progress import Progress
+    from melotte.sky.cluster_libraries import check_library_path
 
     reading = {"column": column or {}, **_reading(options or {})}
     found = _runs(runs)
@@ -85,6 +86,7 @@ def library_of_snapshots(
     files = {name: [str(one) for one in items if _is_path(one)] for name, items in found.items()}
     if path.resolve() in {Path(one).resolve() for items in files.values() for one in items}:
         raise MelotteValueError(f"{path}: is one of the snapshots; name another file to write")
+    check_library_path(path)
     about = {"melotte": __version__, "family": family, "snapshots": files}
     partial = path.with_name(path.name + ".partial")
     try:

@@ -20,18 +20,17 @@ from melotte.flags import Flag
 from melotte.io.dispersion_files import DispersionImage, read_dispersions
 from melotte.io.image_files import image_format, is_image, open_fits, pixels, reading_fits
 from melotte.io.image_mosaics import CORNERS, tangent_plane, to_sky
-from melotte.io.image_stacks import Images, RejectedImage, common_scale
-from melotte.io.light_map_options import FILE_OPTIONS, MAP_BANDS, OPTION_NAMES, LightMapOptions
+from melotte.io.image_stacks import SAME_SCALE, Images, RejectedImage
+from melotte.io.light_map_options import LightMapOptions
+from melotte.io.light_map_tables import (
+    check_image_units,
+    image_table,
+    listed_files,
+    listed_images,
+)
 from melotte.io.light_planes import LightPlane, light_planes, plane_bands
 from melotte.io.reprojection import reprojected, same_grid
 from melotte.io.table_files import listed, shortened
-from melotte.io.tables import read_table
-
-TABLE_FILES = ("file", *MAP_BANDS)
-"""Columns of a table of images that name files: of all bands, or of one band each."""
-
-KNOWN = "known_"
-"""Begins the names of columns of a table that hold known values of parameters."""
 
 _WIDTHS = ("PSF_FWHM", "PSFFWHM")
 
@@ -83,7 +82,9 @@ class LightImages:
 
 
 def read_light_maps(
-    sources: Sequence[str | Path], options: Mapping[str, Any] | None = None
+    sources: Sequence[str | Path],
+    options: Mapping[str, Any] | None = None,
+    known_units: Mapping[str, str] | None = None,
 ) -> Iterator[LightImages | RejectedImage]:
     """Read images of globular clusters.
 
@@ -95,9 +96,11 @@ def read_light_maps(
         FITS images, or tables that list them: columns ``file``, or ``V``, ``B``, ``g`` and ``r``;
         ``id``; any option of :class:`LightMapOptions` that differs between clusters; and
         ``known_NAME`` with known values of a model's first parameters. Paths in a table start at
-        its folder.
+        its folder. Units of its columns are converted.
     options : mapping, optional
         See :class:`LightMapOptions`.
+    known_units : mapping of str to str, optional
+        Units of the model's parameters, for columns ``known_NAME``.
 
     Yields
     ------
@@ -111,7 +114,7 @@ def read_light_maps(
         When a file is missing, damaged or holds no image.
     MelotteValueError
         When band, scale, unit or zero point are missing or do not fit, an option is not allowed,
-        or two clusters have one name.
+        a column's unit does not convert, or two clusters have one name.
     """
     given = dict(options or {})
     chosen = LightMapOptions.parse(given)
@@ -128,7 +131,24 @@ def read_light_maps(
             yield _joined(planes, name, chosen)
     for one in files:
         if one not in images:
-            yield from _from_table(one, given, taken)
+            yield from _from_table(one, given, taken, dict(known_units or {}))
+
+
+def named_files(sources: Sequence[str | Path]) -> list[Path]:
+    """Files that tables of images name; those that cannot be read are left to the reader.
+
+    Parameters
+    ----------
+    sources : sequence of paths
+        Of :func:`read_light_maps`.
+    """
+    found = []
+    for one in sources:
+        try:
+            found += [] if _holds_image(Path(one)) else listed_files(Path(one))
+        except MelotteError:
+            continue
+    return found
 
 
 def _holds_image(path: Path) -> bool:
@@ -224,7 +244,7 @@ def _joined(
         )
     used = [by_band[band] for band in order]
     first = used[0]
-    scale = common_scale([one.header for one in used], where)
+    scale = _common_scale(used)
     if math.isnan(scale):
         raise MelotteValueError(f"{where} does not state the pixel scale; give pixel_scale=ARCSEC")
     levels = {
@@ -270,6 +290,23 @@ def _joined(
     )
 
 
+def _common_scale(planes: Sequence[LightPlane]) -> float:
+    """Pixel scale (arcsec) that all bands share; NaN where none states one."""
+    known = [one for one in planes if not math.isnan(one.header.pixel_scale)]
+    if not known:
+        return math.nan
+    first = known[0]
+    for one in known[1:]:
+        scales = [plane.header.pixel_scale for plane in (first, one)]
+        if max(scales) > min(scales) * (1 + SAME_SCALE):
+            raise MelotteValueError(
+                f"{one.path}: its pixels in {one.band} are {scales[1]:.4g} arcsec and those in "
+                f"{first.band} {scales[0]:.4g}; bring {one.band} to the grid of {first.band} "
+                "first, as by melotte.io.reprojection.reproject_mosaics"
+            )
+    return first.header.pixel_scale
+
+
 def _stated_saturation(one: LightPlane) -> float:
     """Value from which the header says that pixels are saturated; infinite where it is silent."""
     stated = one.stated.get("SATURATE", math.inf)
@@ -313,60 +350,31 @@ def _usable(path: str, first: LightPlane) -> NDArray[np.bool_]:
 
 
 def _from_table(
-    path: Path, given: Mapping[str, Any], taken: set[str]
+    path: Path, given: Mapping[str, Any], taken: set[str], known_units: Mapping[str, str]
 ) -> Iterator[LightImages | RejectedImage]:
     """Clusters that a table lists, one a row."""
-    table = read_table(path)
-    names = [str(name) for name in table.columns]
-    if not set(names) & set(TABLE_FILES):
-        raise MelotteFileError(
-            f"{path} is neither an image nor a table of images, with columns file, or V, B, g, r; "
-            f"found: {listed(names)}"
-        )
-    rows = range(table.n_rows)
-    ids = table.text("id") if "id" in names else [f"{_stem(path)}-{row + 1}" for row in rows]
-    ids = _own_names([str(one) for one in ids], taken)
-    for row in rows:
-        cells = {name: _cell(table.columns[name][row]) for name in names}
-        cells = {name: value for name, value in cells.items() if value is not None}
-        own = {name: value for name, value in cells.items() if name in OPTION_NAMES}
-        for name in set(own) & set(FILE_OPTIONS):
-            own[name] = str(path.parent / str(own[name]).strip())
-        listed_files = {
-            name: str(value).strip() for name, value in cells.items() if name in TABLE_FILES
-        }
+    table = image_table(path)
+    if "id" in table.columns:
+        ids = [str(one) for one in table.text("id")]
+    else:
+        ids = [f"{_stem(path)}-{row + 1}" for row in range(table.n_rows)]
+    for one in listed_images(path, _own_names(ids, taken), table, known_units):
+        if isinstance(one, RejectedImage):
+            yield one
+            continue
         try:
-            parsed = LightMapOptions.parse(dict(given) | own)
-            if not listed_files:
+            parsed = LightMapOptions.parse(dict(given) | dict(one.options))
+            if not one.files:
                 raise MelotteValueError("no file is named")
             planes = [
                 plane
-                for band, one in listed_files.items()
-                for plane in light_planes(
-                    path.parent / one, parsed, band="" if band == "file" else band
-                )
+                for band, file in one.files.items()
+                for plane in light_planes(file, parsed, band=band)
             ]
-            known = {
-                name.removeprefix(KNOWN): _known(name, value)
-                for name, value in cells.items()
-                if name.startswith(KNOWN)
-            }
-            yield _joined(planes, ids[row], parsed, known)
+            check_image_units(path, one.image_units, planes)
+            yield _joined(planes, one.id, parsed, one.known)
         except MelotteError as error:
-            yield RejectedImage(ids[row], str(error), int(Flag.FAILED))
-
-
-def _known(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise MelotteValueError(f"{name} {shortened(str(value))!r} is not a number") from None
-
-
-def _cell(value: Any) -> Any:
-    """A value of a table, None where it is empty."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if str(value).strip().lower() in ("", "--", "nan", "none") else value
+            yield RejectedImage(one.id, str(error), int(Flag.FAILED))
 
 
 def _stem(path: Path) -> str:

@@ -104,19 +104,34 @@ class TableFile:
             As :meth:`numbers`, and when the stated unit does not convert.
         """
         values = self.numbers(name)
-        stated = self.units.get(name, "").strip().strip("[]()")
-        if not stated or stated in (unit, "-", "---"):
-            return values
-        from astropy import units
+        scale = self.unit_scale(name, unit)
+        return values if scale == 1 else values * scale
 
-        try:
-            scale = float(np.asarray(units.Unit(stated).to(units.Unit(unit))))
-        except (ValueError, TypeError, units.UnitsError) as error:
-            raise MelotteValueError(
-                f"{self.path}: column {name!r} is in {stated!r}; a unit that converts to {unit} is "
-                "needed"
-            ) from error
-        return values * scale
+    def unit_scale(self, name: str, *units: str) -> float:
+        """Factor from a column's stated unit to the first of ``units`` that it converts to.
+
+        It is 1 where the column states none, or one of them. ``""`` is that of plain numbers.
+
+        Raises
+        ------
+        MelotteValueError
+            When it converts to none of them.
+        """
+        stated = self.units.get(name, "").strip().strip("[]()")
+        if not stated or stated in (*units, "-", "---"):
+            return 1.0
+        from astropy import units as astropy_units
+
+        for unit in units:
+            try:
+                wanted = astropy_units.Unit(unit)
+                return float(np.asarray(astropy_units.Unit(stated).to(wanted)))
+            except (ValueError, TypeError, astropy_units.UnitsError):
+                continue
+        raise MelotteValueError(
+            f"{self.path}: column {name!r} is in {stated!r}; a unit that converts to "
+            f"{units[0] or 'a plain number'} is needed"
+        )
 
     def integers(self, name: str) -> NDArray[np.int64]:
         """A column of whole numbers as int64, shape (n_rows,); missing values are -1.

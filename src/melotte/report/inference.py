@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from melotte import api
-from melotte.engine.atomic_files import check_outputs
 from melotte.engine.result_maps import check_maps_path
 from melotte.engine.result_tables import check_result_path, check_samples_path, write_table
 from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
@@ -22,6 +21,7 @@ from melotte.report.image_products import (
     with_image_products,
     write_mass_function,
 )
+from melotte.report.inference_outputs import check_named_files, check_output_files
 from melotte.report.literature_comparison import comparison_lines, with_offset, write_comparison
 from melotte.report.object_figures import Drawing, figure_lines, with_named, write_figures
 from melotte.report.stored_figures import with_figure_folder
@@ -101,7 +101,7 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     ------
     MelotteValueError, MelotteFileError
     """
-    _check_outputs(request)
+    check_output_files(request)
     check_result_path(request.output)
     if request.samples_file is not None:
         check_samples_path(request.samples_file)
@@ -116,6 +116,7 @@ def run_inference(request: InferenceRequest, echo: Callable[[str], None]) -> Inf
     _check_reader_options(request)
     model = api.load(request.model, request.device)
     _check_system_options(model, request)
+    check_named_files(model, request)
     if request.maps is not None:
         check_maps_path(request.maps, model.system)
     # What can be wrong with a table is said before the work, not behind it.
@@ -384,14 +385,6 @@ def _remembered(
         if memory is not None and isinstance(entry, Observation):
             memory.append(entry)
         yield entry
-
-
-def _check_outputs(request: InferenceRequest) -> None:
-    outputs = {"-o": request.output, "--samples-file": request.samples_file, "--maps": request.maps}
-    outputs |= {"--stars": request.stars, "--galaxies": request.galaxies}
-    named = [value for value in request.options.values() if isinstance(value, str)]
-    tables = (request.positions, request.clusters, request.prior, request.compare)
-    check_outputs(outputs, [request.model, *request.inputs, *tables, *named])
 
 
 def _check_folder(folder: Path | None) -> None:

@@ -19,7 +19,7 @@ from melotte.io.light_map_options import LightMapOptions
 from melotte.io.light_maps import LightImages, read_light_maps
 from melotte.io.light_planes import FLUX_ZERO_POINT, light_planes, plane_bands
 from melotte.systems.base import Observation, RowError
-from melotte.systems.globular_clusters.reading import clusters
+from melotte.systems.globular_clusters.reading import clusters, parameter_units
 from melotte.systems.globular_clusters.settings import DataSettings
 
 SHOWN = 3
@@ -122,7 +122,9 @@ def _clusters(
         options = replace(images.options, extinction_v=0.0, extinction_error=math.nan)
         return replace(images, options=options)
 
-    entries: Iterable[LightImages | RejectedImage] = read_light_maps([path], options)
+    entries: Iterable[LightImages | RejectedImage] = read_light_maps(
+        [path], options, parameter_units(data)
+    )
     if data.extinction.mean > 0:
         entries = map(clear, entries)
     for found in clusters(entries, data):

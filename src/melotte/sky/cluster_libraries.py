@@ -315,6 +315,22 @@ def is_library(path: str | Path) -> bool:
         raise MelotteFileError(f"{path}: damaged HDF5 file ({error})") from error
 
 
+def check_library_path(path: Path) -> None:
+    """Refuse a place for a library where a file lies that is none.
+
+    Raises
+    ------
+    MelotteFileError
+    """
+    try:
+        free = not path.exists() or is_library(path)
+    except MelotteFileError:
+        free = False
+    if not free:
+        kind = "is a folder" if path.is_dir() else "exists and is no library of clusters"
+        raise MelotteFileError(f"{path}: {kind}, and is not replaced; name another file to write")
+
+
 @contextmanager
 def shipped_library() -> Iterator[Path]:
     """The file of the small library that melotte ships: a few clusters of the family ``test``."""

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Column, Table
 from small_library import SMALL
 
 from melotte import api
+from melotte.cli import main
 from melotte.engine.mocks import mock_batch
 from melotte.engine.model_files import Model, save_model
 from melotte.errors import MelotteFileError, MelotteValueError
@@ -183,20 +184,46 @@ def test_dispersions_that_do_not_fit_are_refused(system, image, library, tmp_pat
         read(blind, image, dispersion=str(small))
 
 
-def test_a_table_gives_each_cluster_its_own_distance_and_dispersions(system, image, tmp_path):
+@pytest.fixture(scope="module")
+def model(system, tmp_path_factory):
+    """A file of an untrained model."""
     preset = load_preset("globular", SETTINGS)
     constants = system.constants(mock_batch(system, 16, 5, 0))
     torch.manual_seed(2)
-    model = tmp_path / "small.safetensors"
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
     network = system.network(constants).eval()
-    save_model(model, Model(system, preset.model_dump(mode="json"), constants, network))
+    save_model(path, Model(system, preset.model_dump(mode="json"), constants, network))
+    return path
+
+
+@pytest.mark.usefixtures("image")
+def test_files_that_a_table_of_images_names_are_not_overwritten(model, tmp_path, capsys):
+    write_dispersions(tmp_path / "d.fits", np.full((48, 48), 6.0), 0.5)
+    write_image(tmp_path / "m.fits", np.zeros((48, 48)))
+    table = tmp_path / "list.ecsv"
+    named = {"V": "a.fits", "mask": "m.fits", "dispersion": "d.fits"}
+    Table({name: [file] for name, file in named.items()}).write(table)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    out = tmp_path / "out.ecsv"
+    for file in named.values():
+        path = tmp_path / file
+        for words in (("-o", path), ("-o", out, "--maps", path)):
+            with pytest.raises(SystemExit) as caught:
+                main(["infer", str(model), str(table), *map(str, words)])
+            assert caught.value.code == 2
+            said = capsys.readouterr().err
+            assert f"{words[-2]} {path} is an input, which would be lost" in said
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_table_gives_each_cluster_its_own_distance_and_dispersions(model, image, tmp_path):
     write_dispersions(tmp_path / "d.fits", np.full((48, 48), 6.0), 0.5)
     nothing = [""] * 4
     Table(
         {
             "id": ["near", "far", "beyond", "open"],
             "V": ["a.fits"] * 4,
-            "known_distance": [12.0, 50.0, 900.0, np.nan],
+            "known_distance": Column([12e3, 50e3, 900e3, np.nan], unit="pc"),
             "dispersion": ["d.fits", *nothing[:3]],
         }
     ).write(tmp_path / "list.ecsv")
@@ -210,6 +237,7 @@ def test_a_table_gives_each_cluster_its_own_distance_and_dispersions(system, ima
     assert "distance 900 is outside the model's range" in result.reasons["beyond"]
     assert distances[3, 0] < distances[3, 2]
     made = result.header["light_maps"]
+    assert made["near"]["sky_unit"] == "sources of magnitude 25, a pixel of the file"
     assert made["near"]["dispersions"] == "in 9 of 9 bins"
     assert "dispersions" not in made["far"]
     result.write_maps(tmp_path / "maps.fits")

@@ -14,6 +14,7 @@ from melotte.errors import MelotteValueError
 from melotte.io.image_cutouts import LARGEST_RESCALING
 from melotte.io.image_stacks import SAME_SCALE
 from melotte.io.light_maps import LightImages
+from melotte.io.light_planes import FLUX_ZERO_POINT
 from melotte.io.reprojection import resampled
 from melotte.systems.globular_clusters.settings import DataSettings
 from melotte.telescope.cluster_centres import centre_of_light
@@ -22,6 +23,9 @@ from melotte.telescope.panstarrs import johnson_maps
 
 MIDDLE = 0.4
 """Share of the pixels within the fifth that shows whether a measured sky falls outwards."""
+
+SKY_UNIT = f"sources of magnitude {FLUX_ZERO_POINT:g}, a pixel of the file"
+"""Of the sky in a result's notes; magnitudes are in the band's own system."""
 
 Maps = NDArray[np.float32]
 
@@ -174,6 +178,7 @@ def _without_sky(images: LightImages, centre: tuple[float, float], notes: dict[s
     if measured:
         notes["sky_from"] = "measured on the fifth of the image farthest from the cluster"
     notes["sky"] = ",".join(f"{one:.6g}" for one in levels)
+    notes["sky_unit"] = SKY_UNIT
     flux = images.images - np.array(levels, dtype=np.float32)[:, None, None]
     return flux.astype(np.float32)
 

@@ -62,8 +62,13 @@ def observations(
     if misplaced:
         raise MelotteValueError(f"{misplaced[0]}: not an option of images of globular clusters")
     sources = [source] if isinstance(source, str | Path) else list(source)
-    for found in clusters(read_light_maps(sources, given), data):
+    for found in clusters(read_light_maps(sources, given, parameter_units(data)), data):
         yield found if isinstance(found, RowError) else found[1]
+
+
+def parameter_units(data: DataSettings) -> dict[str, str]:
+    """Units of the parameters that columns ``known_NAME`` of a table may hold."""
+    return {one.name: one.unit for one in data.cluster_parameters()}
 
 
 def clusters(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -87,6 +88,12 @@ class ClusterMapSystem(PlacedSystem):
         from melotte.systems.globular_clusters.reading import observations
 
         yield from observations(source, options, self.data)
+
+    def named_files(self, sources: Sequence[Any]) -> list[Path]:
+        """Images, masks and dispersions that tables of images name, and no output may replace."""
+        from melotte.io.light_maps import named_files
+
+        return named_files(sources)
 
     def derived_maps(
         self,
