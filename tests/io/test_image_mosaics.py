@@ -202,7 +202,7 @@ def test_rows_outside_or_without_a_position_are_rejected(same_grid: list[Path]) 
     rejected = {one.id: one for one in found if isinstance(one, RejectedImage)}
     assert rejected.keys() == {"b", "d", "e"}
     assert rejected["b"].reason == "outside the mosaic of WFC3_UVIS_F336W"
-    assert rejected["b"].flags == int(Flag.FAILED | Flag.BAD_PIXELS)
+    assert rejected["b"].flags == int(Flag.FAILED)
     assert rejected["d"].reason == "no position"
     assert dict(rejected["b"].columns) == pytest.approx({"ra": there[0][1], "dec": there[1][1]})
     assert rejected["e"].columns["ra"] == pytest.approx(190)

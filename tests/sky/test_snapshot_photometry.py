@@ -187,7 +187,7 @@ def test_stars_without_light_need_no_isochrone() -> None:
     [
         ({"time": 12_000.0}, r"need \[Fe/H\], which is unknown"),
         ({"metallicity": -1.0}, "need a time above 0, not nan Myr"),
-        ({"time": 12_000.0, "metallicity": -9.0}, r"-9"),
+        ({"time": 12_000.0, "metallicity": -5.0}, r"-5"),
     ],
 )
 def test_what_is_missing_is_said(known: dict, message: str) -> None:
