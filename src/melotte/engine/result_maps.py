@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from melotte.engine.atomic_files import write_atomically
 from melotte.engine.json_values import plain_json
 from melotte.engine.result_tables import check_file_place
-from melotte.engine.results import ResultColumn
+from melotte.engine.results import REMARKS, ResultColumn
 from melotte.errors import MelotteValueError
 from melotte.flags import decode_flags
 from melotte.networks.map_posteriors import MapPosterior
@@ -208,7 +208,7 @@ def write_maps(result: InferenceResult, path: str | Path) -> Path:
         primary.header[key] = (value, comment)
     file = fits.HDUList([primary])
     coordinates, known = result.header.get("wcs", {}), result.header.get("known", {})
-    remarks = result.header.get("remarks", {})
+    remarks = result.header.get(REMARKS, {})
     for row, layers in enumerate(result.maps):
         world = _world(coordinates.get(result.ids[row], ""))
         for layer in layers:

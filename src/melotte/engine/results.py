@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from melotte.engine.result_maps import MapLayer
 
 LEVELS = (0.16, 0.5, 0.84)
+REMARKS = "remarks"
+"""Entry of a result's header: what a person should know of objects, lists by id."""
 
 
 @dataclass(frozen=True)

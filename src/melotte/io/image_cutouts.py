@@ -102,7 +102,13 @@ def _stacks(
     headers = [
         options.of_plane(one, place, len(stated), path) for place, (one, path) in enumerate(stated)
     ]
-    scale = common_scale(headers, where)
+    scale = common_scale(
+        headers,
+        lambda least, most: (
+            f"{where}: pixel scales of its bands differ, {least:.4g} to {most:.4g} "
+            "arcsec; bring them to one grid first, or give mosaics and positions"
+        ),
+    )
     refuse_unstated(headers, scale, expected, where)
     allow = options.missing_band == "allow"
     places = match_bands([one.band for one in headers], expected.bands, where, allow)

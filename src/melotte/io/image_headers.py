@@ -29,6 +29,14 @@ _NUMBERS = {
     "zero_point_ab": (*_ZERO_POINT_KEYWORDS, "PHOTFLAM", "PHOTPLAM"),
 }
 _BAND_KEYWORDS = ("BAND", "FILTER", "FILTNAM")
+_WHEEL_KEYWORDS = ("FILTER1", "FILTER2", "FILTNAM1", "FILTNAM2")
+CAMERA_KEYWORDS = (
+    *("TELESCOP", "INSTRUME", "DETECTOR", "BUNIT", "PHOTZPT"),
+    *_BAND_KEYWORDS,
+    *_WHEEL_KEYWORDS,
+    *(key for name, keys in _NUMBERS.items() if name != "pixel_scale" for key in keys),
+)
+"""What a header states of an image whatever the grid of its pixels is."""
 _POSITIVE = ("pixel_scale", "exposure")
 _COORDINATES = re.compile(r"^(CRPIX|CRVAL|CDELT|CROTA)\d$|^(CD|PC)\d_\d$")
 _EMPTY_WHEEL = re.compile(r"^(CLEAR\w*|N/?A|NONE|OPEN|)$")
@@ -150,7 +158,7 @@ def header_band(header: Mapping[str, Any], plane: int | None = None) -> str:
     if not name:
         wheels = [
             str(header[key]).strip().upper()
-            for key in (*_BAND_KEYWORDS, *(("FILTER1", "FILTER2", "FILTNAM1", "FILTNAM2")))
+            for key in (*_BAND_KEYWORDS, *_WHEEL_KEYWORDS)
             if key in header and (plane is None or not key[-1].isdigit())
         ]
         name = next((wheel for wheel in wheels if not _EMPTY_WHEEL.match(wheel)), "")

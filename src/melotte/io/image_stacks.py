@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -216,8 +216,14 @@ class RejectedImage:
     columns: Mapping[str, float] = field(default_factory=dict)
 
 
-def common_scale(headers: Sequence[BandHeader], where: str) -> float:
+def common_scale(headers: Sequence[BandHeader], complaint: Callable[[float, float], str]) -> float:
     """Pixel scale (arcsec) that all bands share; NaN when none states one.
+
+    Parameters
+    ----------
+    headers : sequence of BandHeader
+    complaint : callable
+        What is wrong, given the least and the largest scale, arcsec.
 
     Raises
     ------
@@ -228,10 +234,7 @@ def common_scale(headers: Sequence[BandHeader], where: str) -> float:
     if not known:
         return math.nan
     if max(known) > min(known) * (1 + SAME_SCALE):
-        raise MelotteValueError(
-            f"{where}: pixel scales of its bands differ, {min(known):.4g} to {max(known):.4g} "
-            "arcsec; bring them to one grid first, or give mosaics and positions"
-        )
+        raise MelotteValueError(complaint(min(known), max(known)))
     return known[0]
 
 

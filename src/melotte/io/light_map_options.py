@@ -44,8 +44,10 @@ _SURVEYS = re.compile(
     r"^(JOHNSON|BESSELL?|COUSINS|HARRIS|PS1?|PAN|STARRS1?|PANSTARRS1?|KPNO|CTIO|ESO|FILTER|BAND|"
     r"HIGH|\d+)$"
 )
-_ZERO_POINTS = ("MAGZPT", "MAGZERO", "MAGZP", "MAGZEROP", "PHOTZP", "ZEROPNT", "ZP", "FPA.ZP")
-_SYSTEMS = ("MAGSYS", "PHOTSYS", "ZPSYS")
+ZERO_POINT_KEYWORDS = ("MAGZPT", "MAGZERO", "MAGZP", "MAGZEROP", "PHOTZP", "ZEROPNT", "ZP")
+"""Where headers state the zero point of an image in V, B, g or r."""
+SYSTEM_KEYWORDS = ("MAGSYS", "PHOTSYS", "ZPSYS")
+"""Where they state its system."""
 
 
 @dataclass(frozen=True)
@@ -215,10 +217,10 @@ def with_zero_point(
         return replace(one, zero_point_ab=one.zero_point_ab + _to_ab(band, system))
     if not math.isnan(one.zero_point_ab):
         return one
-    for key in _ZERO_POINTS:
+    for key in (*ZERO_POINT_KEYWORDS, "FPA.ZP"):
         if key in header:
             value = _number(f"{key} (band {place + 1})", header[key])
-            stated = next((header[name] for name in _SYSTEMS if name in header), "")
+            stated = next((header[name] for name in SYSTEM_KEYWORDS if name in header), "")
             system = _system(stated, "MAGSYS") if stated else _own_system(band)
             return replace(one, zero_point_ab=value + _to_ab(band, system))
     return one

@@ -20,7 +20,7 @@ from melotte.flags import Flag
 from melotte.io.dispersion_files import DispersionImage, read_dispersions
 from melotte.io.image_files import image_format, is_image, open_fits, pixels, reading_fits
 from melotte.io.image_mosaics import CORNERS, tangent_plane, to_sky
-from melotte.io.image_stacks import SAME_SCALE, Images, RejectedImage
+from melotte.io.image_stacks import Images, RejectedImage, common_scale
 from melotte.io.light_map_options import LightMapOptions
 from melotte.io.light_map_tables import (
     check_image_units,
@@ -244,7 +244,7 @@ def _joined(
         )
     used = [by_band[band] for band in order]
     first = used[0]
-    scale = _common_scale(used)
+    scale = common_scale([one.header for one in used], lambda *_: _other_scale(first, used[-1]))
     if math.isnan(scale):
         raise MelotteValueError(f"{where} does not state the pixel scale; give pixel_scale=ARCSEC")
     levels = {
@@ -290,21 +290,13 @@ def _joined(
     )
 
 
-def _common_scale(planes: Sequence[LightPlane]) -> float:
-    """Pixel scale (arcsec) that all bands share; NaN where none states one."""
-    known = [one for one in planes if not math.isnan(one.header.pixel_scale)]
-    if not known:
-        return math.nan
-    first = known[0]
-    for one in known[1:]:
-        scales = [plane.header.pixel_scale for plane in (first, one)]
-        if max(scales) > min(scales) * (1 + SAME_SCALE):
-            raise MelotteValueError(
-                f"{one.path}: its pixels in {one.band} are {scales[1]:.4g} arcsec and those in "
-                f"{first.band} {scales[0]:.4g}; bring {one.band} to the grid of {first.band} "
-                "first, as by melotte.io.reprojection.reproject_mosaics"
-            )
-    return first.header.pixel_scale
+def _other_scale(first: LightPlane, other: LightPlane) -> str:
+    """What is wrong with two bands whose pixels differ."""
+    return (
+        f"{other.path}: its pixels in {other.band} are {other.header.pixel_scale:.4g} arcsec and "
+        f"those in {first.band} {first.header.pixel_scale:.4g}; bring {other.band} to the grid of "
+        f"{first.band} first, as by melotte.io.reprojection.reproject_mosaics"
+    )
 
 
 def _stated_saturation(one: LightPlane) -> float:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from melotte.errors import MelotteFileError, MelotteValueError, require
 from melotte.io.image_files import chosen_hdu, open_fits, pixels, science_images
-from melotte.io.image_headers import unread_coordinates
+from melotte.io.image_headers import CAMERA_KEYWORDS, unread_coordinates
+from melotte.io.light_map_options import SYSTEM_KEYWORDS, ZERO_POINT_KEYWORDS
 from melotte.io.table_files import one_line
 
 TOLERANCE = 1e-3
@@ -211,12 +212,7 @@ def reproject_mosaics(
             raise MelotteFileError(f"{output} cannot be written: {one_line(error)}") from error
 
 
-_KEPT = (
-    "TELESCOP", "INSTRUME", "DETECTOR", "FILTER", "FILTER1", "FILTER2", "FILTNAM", "BAND",
-    "EXPTIME", "TEXPTIME", "BUNIT", "PHOTFLAM", "PHOTPLAM", "PHOTZPT", "GAIN", "CCDGAIN",
-    "ZP_AB", "MAGZPT", "MAGZERO", "MAGZP", "MAGZEROP", "PHOTZP", "ZEROPNT", "ZP", "MAGSYS",
-    "PHOTSYS", "ZPSYS",
-)  # fmt: skip
+_KEPT = frozenset((*CAMERA_KEYWORDS, *ZERO_POINT_KEYWORDS, *SYSTEM_KEYWORDS))
 
 
 def _preallocate(output: Path, header: Any, shape: tuple[int, int]) -> None:

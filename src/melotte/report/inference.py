@@ -13,6 +13,7 @@ import numpy as np
 from melotte import api
 from melotte.engine.result_maps import check_maps_path
 from melotte.engine.result_tables import check_result_path, check_samples_path, write_table
+from melotte.engine.results import REMARKS
 from melotte.errors import MelotteError, MelotteFileError, MelotteValueError
 from melotte.flags import Flag
 from melotte.io.literature_tables import id_column, read_literature
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from melotte.report.cluster_galaxies import ClusterGalaxies
 
 FIGURE_SAMPLES = 500
-REMARKS = "remarks"
-"""Entry of a result's header: what the reader has to say of objects, by id."""
 MOST_REMARKS = 10
 OWN_OPTIONS = {
     "values_as": "--as",

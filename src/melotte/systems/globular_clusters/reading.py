@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from melotte.engine.results import REMARKS
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.io.image_stacks import SAME_SCALE, RejectedImage
@@ -178,7 +179,7 @@ def observation_of(images: LightImages, data: DataSettings) -> Observation:
     if images.known:
         header["known"] = {images.id: dict(images.known)}
     if remarks:
-        header["remarks"] = {images.id: remarks}
+        header[REMARKS] = {images.id: remarks}
     place = cut_coordinates(images, cut.corner, cut.step, rows)
     if place is not None:
         header |= {"wcs": {images.id: place[0]}, "ra": [place[1]], "dec": [place[2]]}
