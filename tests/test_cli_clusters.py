@@ -3,6 +3,8 @@
 import json
 import threading
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from itertools import count
 from multiprocessing import active_children
 from types import SimpleNamespace
@@ -316,6 +318,36 @@ def test_a_killed_process_ends_in_one_line_and_the_runs_go_on(tmp_path):
         assert [run.name for run in left.runs] == [run.name for run in right.runs]
         for first, second in zip(left, right, strict=True):
             assert (first.radius == second.radius).all()
+
+
+@pytest.mark.parametrize("complaint", [
+    ValueError("bad value(s) in fds_to_keep"), OSError(9, "Bad file descriptor"),
+])  # fmt: skip
+def test_a_process_killed_while_another_starts_is_told_of_alike(tmp_path, monkeypatch, complaint):
+    class Pool:
+        """Loses its first process, and its pipes, before the second is there."""
+
+        def __init__(self, workers, mp_context):
+            self.n_submitted = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def submit(self, *_):
+            self.n_submitted += 1
+            if self.n_submitted > 1:
+                raise complaint
+            future = Future()
+            future.set_exception(BrokenProcessPool("a process ended"))
+            return future
+
+    monkeypatch.setattr("melotte.api.cluster_runs.ProcessPoolExecutor", Pool)
+    with pytest.raises(OSError, match="a process that evolved a cluster was killed"):
+        simulate_clusters(SMALL, tmp_path / "many.h5", 3, workers=2, progress=False)
+    assert not (tmp_path / "many.h5").exists()
 
 
 @pytest.mark.parametrize("given", [{"n": 0}, {"workers": 0}, {"seed": -1}])

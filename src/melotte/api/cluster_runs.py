@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import MISSING, asdict, fields
@@ -273,7 +273,7 @@ def _evolve_all(
                 # None more than there are workers: what is queued cannot be called back.
                 while waiting and len(running) < workers:
                     number, part = waiting.pop(0)
-                    running.add(pool.submit(evolve_one, family, number, seed, part))
+                    running.add(_submitted(pool, running, family, number, seed, part))
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for one in finished:
                     one.result()
@@ -291,3 +291,25 @@ def _evolve_all(
             raise
         finally:
             shown.close()
+
+
+def _submitted(
+    pool: ProcessPoolExecutor,
+    running: Iterable[Future[float]],
+    family: ClusterFamily,
+    number: int,
+    seed: int,
+    part: Path,
+) -> Future[float]:
+    """One more run, handed to the pool.
+
+    A pool closes its pipes when one of its processes is killed. Where another is being started
+    just then, that fails for want of a pipe; the killed one is what the caller hears of.
+    """
+    try:
+        return pool.submit(evolve_one, family, number, seed, part)
+    except (OSError, ValueError) as error:
+        for one in running:
+            if one.done() and isinstance(broken := one.exception(), BrokenProcessPool):
+                raise broken from error
+        raise
