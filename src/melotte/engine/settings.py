@@ -112,6 +112,10 @@ class TrainingSettings(Settings):
     validation_fraction : float, 0 to below 1
         Share of the examples' groups that is held out to validate, in place of mocks; with 0 the
         last weights are kept.
+    start_parts : tuple of str
+        Parts of the network, such as ``encoder``, that take their weights from the model that a
+        training starts from; the others begin anew, and the prior may be another. All of them
+        where none is named.
     frozen : tuple of str
         Parts of the network that keep their weights and running statistics, such as ``encoder``;
         they work as in a finished model, without dropout. Needs a start
@@ -146,6 +150,7 @@ class TrainingSettings(Settings):
     metrics_size: int = Field(default=5_000, gt=0)
     mock_share: float = Field(default=0.0, ge=0, lt=1)
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    start_parts: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     rate_factors: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from melotte.engine.model_files import Model
@@ -11,7 +13,7 @@ from melotte.parameters import Parameter
 from melotte.systems.base import System
 
 
-def check_start(system: System, start: Model) -> None:
+def check_start(system: System, start: Model, parts: Sequence[str] = ()) -> None:
     """Refuse to start from a model of another system or other parameters.
 
     Weights stand for a posterior in the unit cube of the prior: under another prior the same
@@ -21,6 +23,9 @@ def check_start(system: System, start: Model) -> None:
     ----------
     system : System
     start : Model
+    parts : sequence of str
+        Parts of the network whose weights are taken, where it is not all of them. What reads the
+        observation says nothing of the prior, so parameters may then differ.
 
     Raises
     ------
@@ -32,17 +37,19 @@ def check_start(system: System, start: Model) -> None:
             f"{start.name} is a model of {start.system.name}, this preset is of {system.name}: "
             "start from a model of the same system"
         )
+    if parts:
+        return
     ours, theirs = (list(map(_described, one.parameters)) for one in (system, start))
     if ours != theirs:
         differing = [pair for pair in zip(theirs, ours, strict=False) if pair[0] != pair[1]]
         then, now = differing[0] if differing else (", ".join(theirs), ", ".join(ours))
         raise MelotteValueError(
             f"{start.name} was trained under another prior: {then}, here {now}; give the same "
-            "ranges, or train without a start"
+            "ranges, take some parts only (training.start_parts) or train without a start"
         )
 
 
-def take_weights(network: nn.Module, start: Model) -> None:
+def take_weights(network: nn.Module, start: Model, parts: Sequence[str] = ()) -> None:
     """Start from a model's weights; its network must be of the same shape.
 
     A network with parts that models of an earlier stage lack fills them by its method ``adopt``.
@@ -52,15 +59,21 @@ def take_weights(network: nn.Module, start: Model) -> None:
     network : nn.Module
         Is overwritten.
     start : Model
+    parts : sequence of str
+        Parts that are overwritten; the whole network without.
 
     Raises
     ------
     MelotteValueError
-        When the weights are of another shape.
+        When the weights are of another shape, or a network has no such part.
     """
     adopt = getattr(network, "adopt", None)
     try:
-        if adopt is None:
+        if parts:
+            for name in parts:
+                theirs = _part(start.network, name, "start_parts")
+                _part(network, name, "start_parts").load_state_dict(theirs.state_dict())
+        elif adopt is None:
             network.load_state_dict(start.network.state_dict())
         else:
             adopt(start.network)
@@ -78,7 +91,7 @@ def set_rates(network: nn.Module, settings: TrainingSettings, begun: bool) -> No
     ----------
     network : nn.Module
     settings : TrainingSettings
-        ``frozen`` and ``rate_factors`` name the parts.
+        ``start_parts``, ``frozen`` and ``rate_factors`` name the parts.
     begun : bool
         Whether the weights come from a model or a checkpoint; random ones are not frozen.
 
@@ -92,15 +105,31 @@ def set_rates(network: nn.Module, settings: TrainingSettings, begun: bool) -> No
         _part(network, name, "rate_factors")
     for name in settings.frozen:
         _part(network, name, "frozen").requires_grad_(False)
-    if settings.frozen and not begun:
+    if settings.start_parts and not begun:
         raise MelotteValueError(
-            f"training.frozen keeps the weights of {', '.join(settings.frozen)}, and these would "
-            "be random: start from a model (--from MODEL)"
+            f"training.start_parts takes {', '.join(settings.start_parts)} from a model: name it "
+            "(--from MODEL)"
+        )
+    taken = settings.start_parts or settings.frozen if begun else ()
+    if random := [name for name in settings.frozen if not _within(name, taken)]:
+        raise MelotteValueError(
+            f"training.frozen keeps the weights of {', '.join(random)}, and these would "
+            "be random: "
+            + (
+                "name them in training.start_parts"
+                if begun
+                else "start from a model (--from MODEL)"
+            )
         )
     if not any(weight.requires_grad for weight in network.parameters()):
         raise MelotteValueError(
             f"training.frozen {', '.join(settings.frozen)} leaves no part of the network to train"
         )
+
+
+def _within(name: str, parts: Sequence[str]) -> bool:
+    """Whether a part, or one that it belongs to, is among some."""
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def _described(parameter: Parameter) -> str:

@@ -62,7 +62,7 @@ class TrainingRun:
         self.begun = time.monotonic()
         self.start = start
         if start is not None:
-            check_start(system, start)
+            check_start(system, start, settings.start_parts)
         self.source = (
             MockSource(system, settings)
             if examples is None
@@ -181,7 +181,7 @@ class TrainingRun:
         with seeded_globally(settings.seed, Stream.INITIAL_WEIGHTS, 0):
             self.network = self.system.network(self.constants)
         if checkpoint is None and self.start is not None:
-            take_weights(self.network, self.start)
+            take_weights(self.network, self.start, settings.start_parts)
         set_rates(self.network, settings, begun=checkpoint is not None or self.start is not None)
         self.average = (
             WeightAverage(self.network, copy.deepcopy(self.network))
