@@ -8,6 +8,8 @@ told apart. Both: the same clusters shifted, turned, through another PSF.
 Mocks are those of the faithful preset's data, in its test area. Ours reads the same pictures and
 is told the set-up; it was trained on wider ranges, so that a second reading, "ranges told", leaves
 out samples outside the mocks'. Paper I's clusters have no extinction, which ours is told exactly.
+``--ours-same`` is our network trained on the paper's mocks and nothing else, as the faithful one is
+(``m31-paper1-mocks.yaml``).
 Paper I's photon noise is that of the counts in one second, an exposure of 1 s to ours; its mocks
 are also made with the noise of the real exposures.
 
@@ -82,19 +84,21 @@ def methods_of(options: argparse.Namespace) -> tuple[list[Method], TestGround]:
         )
     if options.ours:
         models["ours"] = model_of(options.ours, our_preset, options.device)
+    if options.ours_same:
+        models["ours-same"] = melotte.load(options.ours_same, device=options.device)
     preset: dict[str, Any] = load_preset(faithful_preset).model_dump(mode="json")
     if "faithful" in models:
         preset = models["faithful"].preset
     ground = TestGround(preset, options.seed, options.tiles, options.device)
     parameters = ground.parameters
-    known = {} if "extinction_v" in ground.names else {"extinction_v": 0.0}
+    told = {} if "extinction_v" in ground.names else {"extinction_v": 0.0}
     return [
         Method(
             key,
             TITLES[key],
             model,
             parameters,
-            known if key == "ours" else {},
+            told if "extinction_v" in {one.name for one in model.system.parameters} else {},
             ground.ranges() if key == "ours" else {},
             options.precision,
         )
@@ -107,6 +111,7 @@ TITLES = {
     "faithful-scaled": "faithful, scaled training",
     "ours": "ours, median",
     "ours" + LIMITED: "ours, median, ranges told",
+    "ours-same": "ours, trained on these mocks alone",
 }
 
 
@@ -202,6 +207,9 @@ def main() -> None:
     parser.add_argument("--faithful", help="the paper's network: a model file")
     parser.add_argument("--faithful-scaled", help="trained with fields' flux scaled by 20 %%")
     parser.add_argument("--ours", help="melotte's: a model file or a shipped model's name")
+    parser.add_argument(
+        "--ours-same", help="our network trained on the paper's mocks alone: a model file"
+    )
     parser.add_argument("-n", type=int, help="test clusters; 10,000 (Paper I) or 5,000 (Paper II)")
     parser.add_argument("--seed", type=int, default=1, help="of mocks and samples")
     parser.add_argument(
@@ -231,7 +239,7 @@ def main() -> None:
         options.ours = options.ours or UNTRAINED
         options.n = options.n or 40
         options.draws, options.per_node, options.robustness = 3, 3, 10
-    if not (options.faithful or options.ours):
+    if not (options.faithful or options.ours or options.ours_same):
         options.ours = PRESETS[options.paper][1]
     options.n = options.n or DEFAULT_N[options.paper]
     methods, ground = methods_of(options)

@@ -189,3 +189,13 @@ def test_ours_answers_in_the_order_and_scale_of_the_other_at_known_extinction():
     np.testing.assert_array_equal(again.samples, whole.samples)
     with pytest.raises(SystemExit, match="must come first"):
         Method("ours", "ours", model, asked, {"log_mass": 3.0}).read(observation, 1, 0)
+
+
+def test_the_preset_of_paper_ones_mocks_is_of_these_and_our_network():
+    folder = Path(__file__).parents[2] / "benchmarks"
+    same = build_system(load_preset(str(folder / "m31-paper1-mocks.yaml")))
+    paper, ours = (build_system(load_preset(name)) for name in ("m31-paper1", "m31"))
+    assert same.data == paper.data
+    assert same.model == ours.model
+    assert [(one.low, one.high) for one in same.parameters[1:]] == [(2.0, 4.0), (0.1, 1.6)]
+    assert "extinction_v" not in [one.name for one in same.parameters]

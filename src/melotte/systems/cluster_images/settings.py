@@ -92,7 +92,6 @@ class ClusterSettings(Settings):
         So the other parameters of a cluster of known extinction are the posterior's own
         conditionals.
         """
-        dust = Parameter("extinction_v", *self.extinction_v, unit="mag", description="A_V")
         # The grid's ages stand for the steps around them.
         low, high = self.log_age[0] - self.age_step / 2, self.log_age[1] + self.age_step / 2
         others = (
@@ -106,7 +105,9 @@ class ClusterSettings(Settings):
                 description="radius of half of the stars",
             ),
         )
-        return (dust, *others) if self.reddened else others
+        if not self.reddened:
+            return others
+        return Parameter("extinction_v", *self.extinction_v, unit="mag", description="A_V"), *others
 
 
 class CameraSettings(Settings):
