@@ -78,7 +78,7 @@ def test_a_column_without_a_unit_is_in_the_default_one(folder):
     [
         ("distance", "mas", "kpc"),
         ("extinction_v", "Jy", "mag"),
-        ("zero_point", "mag(AB)", "mag"),
+        ("zero_point", "mag(ST)", "mag"),
         ("exposure", "adu", "s"),
         ("pixel_scale", "pix", "arcsec"),
         ("ra", "h", "deg"),
@@ -94,6 +94,27 @@ def test_a_unit_that_does_not_convert_is_refused(folder, name, unit, needed):
     said = str(caught.value)
     assert said.startswith(f"{path}: column {name!r} is in '{unit.rstrip(')')}")
     assert said.endswith(f"a unit that converts to {needed} is needed")
+
+
+@pytest.mark.parametrize(("unit", "system"), [
+    ("mag(AB)", "ab"), ("ABmag", "ab"), ("mag (Vega)", "vega"), ("vegamag", "vega"),
+])  # fmt: skip
+def test_a_unit_tells_the_system_of_zero_points(folder, unit, system):
+    zero_point = Column([25.0], unit="mag")
+    other = {"ab": "vega", "vega": "ab"}[system]
+    plain = written(folder, "plain.ecsv", zero_point=zero_point, zero_point_system=[system])
+    path = written(folder, zero_point=zero_point)
+    both = written(folder, "both.ecsv", zero_point=zero_point, zero_point_system=[other])
+    for one in (path, both):
+        text = one.read_text()
+        assert "unit: mag" in text
+        one.write_text(text.replace("unit: mag", f"unit: {unit}"))
+    found = read(path)
+    assert found.options.zero_point_system == system
+    np.testing.assert_array_equal(found.images, read(plain).images)
+    assert read(both).reason == (
+        f"zero_point_system '{other}' contradicts the unit of the column zero_point, of {system}"
+    )
 
 
 def test_known_values_without_a_unit_of_their_own(folder):

@@ -41,6 +41,23 @@ def test_bounds_of_a_table_of_results_are_converted(tmp_path):
     assert (found.value, found.lower, found.upper) == pytest.approx((1.0, 0.1, 0.2))
 
 
+def test_numbers_that_stand_for_missing_values_are_unknown(tmp_path, caplog):
+    path = tmp_path / "known.ecsv"
+    Table(
+        {
+            "id": ["NGC 1", "NGC 2", "NGC 3"],
+            "distance": [1200.0, -99.0, 0.0] * units.pc,
+            "log_age": [8.0, -1.0, 9.0],
+            "extinction_v": [0.5, -0.1, 0.0],
+        }
+    ).write(path)
+    table = read_literature(path, "open-cluster", UNITS)
+    assert set(literature_values(table, "distance")) == {"ngc1"}
+    assert set(literature_values(table, "log_age")) == {"ngc1", "ngc3"}
+    assert set(literature_values(table, "extinction_v")) == {"ngc1", "ngc2", "ngc3"}
+    assert "2 values of distance are not above 0 and count as unknown" in caplog.text
+
+
 def test_a_unit_that_does_not_convert_is_refused(tmp_path):
     path = tmp_path / "known.ecsv"
     Table({"id": ["a"], "distance": [1.0], "distance_error": [1.0] * units.mag}).write(path)

@@ -26,7 +26,7 @@ from melotte.report.image_products import (
     with_predictive,
     write_mass_function,
 )
-from melotte.report.inference import InferenceRequest
+from melotte.report.inference import InferenceRequest, run_inference
 from melotte.report.style import new_figure
 from melotte.systems.base import RowError
 from melotte.systems.registry import build_system, load_preset
@@ -198,3 +198,10 @@ def test_a_model_without_classes_has_a_mass_function(model, tmp_path):
 def test_a_bin_begins_where_power_laws_are_normalised(complete, shown):
     n_bins = inspect.signature(mass_function_figure).parameters["n_bins"].default
     assert np.abs(np.linspace(*shown, n_bins + 1) - complete).min() < 1e-9
+
+
+def test_catalogues_of_open_clusters_are_not_asked_of_images(tmp_path):
+    asked = InferenceRequest("m83", (Path("x.fits"),), tmp_path / "o.ecsv", values_as="MWSC")
+    with pytest.raises(MelotteValueError, match="--as is for models that know .*, not for m83"):
+        run_inference(asked, print)
+    assert not list(tmp_path.iterdir())

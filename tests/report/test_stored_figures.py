@@ -7,7 +7,9 @@ import pytest
 from astropy.table import Table
 
 from melotte.engine.results import InferenceResult
+from melotte.errors import MelotteValueError
 from melotte.parameters import Parameter
+from melotte.report.page import write_result_report
 from melotte.report.stored_figures import (
     COMPARISON,
     KINDS,
@@ -93,3 +95,17 @@ def test_the_folder_is_found_from_where_the_table_lies(tmp_path):
         result, tmp_path / "drawn", tmp_path / "t.ecsv", tmp_path / "tables" / "known.csv"
     )
     assert dict(both.header) == {"figures": "drawn", "compared_with": "known.csv"}
+
+
+def test_a_page_never_takes_the_place_of_a_figure_that_it_shows(figures, tmp_path, monkeypatch):
+    drawn(figures, LUMINOSITIES)
+    table = result_table("field_magnitude_v", figures="figures")
+    monkeypatch.setattr(
+        "melotte.report.result_page.result_sections",
+        lambda path: (list(figure_sections(table, path.parent)), {}),
+    )
+    with pytest.raises(MelotteValueError, match=r"-o .*luminosities.png is an input, which would"):
+        write_result_report(tmp_path / "result.ecsv", figures / LUMINOSITIES)
+    assert (figures / LUMINOSITIES).read_bytes() == b"figure of luminosities.png"
+    page = write_result_report(tmp_path / "result.ecsv", tmp_path / "page.html")
+    assert "data:image/png" in page.read_text()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ COLUMN_UNITS: Mapping[str, tuple[str, ...]] = {
     "distance_error": ("kpc",),
 }
 """Units of columns that hold options: what a column without a unit is in, then equal ones."""
+
+_JOINTS = str.maketrans("", "", "()[]_- ")
+"""What may stand between the words of a unit."""
 
 IMAGE_COLUMNS = ("sky", "noise", "saturation")
 """Columns in the unit of the image's pixels."""
@@ -98,6 +101,7 @@ def listed_images(
         When a column's unit does not convert.
     """
     names = [str(name) for name in table.columns]
+    table, system = _zero_point_system(table)
     scales = {
         name: table.unit_scale(name, *COLUMN_UNITS[name]) for name in names if name in COLUMN_UNITS
     }
@@ -113,6 +117,8 @@ def listed_images(
                 for name, value in cells.items()
                 if name in OPTION_NAMES
             }
+            if system and "zero_point" in options:
+                _agree(system, options.setdefault("zero_point_system", system))
             for name in set(options) & set(FILE_OPTIONS):
                 options[name] = str(path.parent / str(options[name]).strip())
             yield ListedImages(
@@ -196,6 +202,23 @@ def check_image_units(path: Path, stated: Mapping[str, str], planes: Sequence[Li
                     f"{path}: column {name!r} is in {shortened(unit)!r}; the unit of the pixels of "
                     f"{one.path}, {own}, is needed"
                 )
+
+
+def _zero_point_system(table: TableFile) -> tuple[TableFile, str]:
+    """The same with zero points in mag, and the system that their unit states: mag(AB), ABmag."""
+    unit = table.units.get("zero_point", "").lower().translate(_JOINTS)
+    system = next((one for one in ("ab", "vega") if unit in (f"mag{one}", f"{one}mag")), "")
+    if not system:
+        return table, ""
+    return replace(table, units={**table.units, "zero_point": "mag"}), system
+
+
+def _agree(stated: str, given: Any) -> None:
+    if str(given).strip().lower() != stated:
+        raise MelotteValueError(
+            f"zero_point_system {shortened(str(given))!r} contradicts the unit of the column "
+            f"zero_point, of {stated}"
+        )
 
 
 def _same_unit(one: str, other: str) -> bool:

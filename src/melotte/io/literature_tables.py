@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,9 @@ Array = NDArray[np.floating[Any]]
 
 AGES_IN_GYR = ("globular-clusters", "chardin-bianchini")
 """Systems whose literature may give ages in Gyr: those of globular clusters."""
+
+POSITIVE = ("age", "distance", "half_mass_radius", "half_number_radius", "mass_to_light_v")
+"""What is above 0 wherever it is known, as are logarithms of ages in years and masses in Msun."""
 
 ID_COLUMNS = ("id", "cluster", "name", "key")
 """Columns, in lower case, that name a table's objects; preferred ones first."""
@@ -41,8 +45,10 @@ def read_literature(
     their column states; errors and bounds without one are taken to be in that of the values.
 
     ``log_age`` (of years) and ``age`` (Gyr, or the unit of its column) are each filled in from the
-    other where they are unknown, and so are ``log_age_50`` and ``age_50`` of a table of results; an
-    age that is not above 0 is unknown.
+    other where they are unknown, and so are ``log_age_50`` and ``age_50`` of a table of results.
+
+    Zeros and negative numbers that stand for missing values, such as -99, count as unknown where
+    the parameter is above 0 wherever it is known (:data:`POSITIVE`).
 
     Parameters
     ----------
@@ -61,11 +67,14 @@ def read_literature(
     """
     wanted = dict(units or {})
     if system in AGES_IN_GYR:
-        wanted["age"] = "Gyr"
+        wanted |= {"age": "Gyr", "mass_to_light_v": ""}
     table = read_table(path)
     for parameter, unit in wanted.items():
         if unit:
             table = _in_unit(table, parameter, unit)
+    for parameter in wanted:
+        if parameter in POSITIVE or parameter.startswith("log_"):
+            table = _without_placeholders(table, parameter)
     if system not in AGES_IN_GYR:
         return table
     return _with_both_ages(_with_both_ages(table, "age", "log_age"), "age_50", "log_age_50")
@@ -150,6 +159,21 @@ def _in_unit(table: TableFile, parameter: str, unit: str) -> TableFile:
     return replace(table, columns={**table.columns, **columns}, units={**table.units, **units})
 
 
+def _without_placeholders(table: TableFile, parameter: str) -> TableFile:
+    """The same where a parameter that is always above 0 is unknown or above 0."""
+    found = (column_of(table, (name,), parameter) for name in VALUES)
+    columns: dict[str, Any] = {}
+    for name in (one for one in found if one is not None):
+        values = table.numbers(name)
+        columns[name] = np.where(values > 0, values, np.nan)
+        n = int((values <= 0).sum())
+        if n:
+            logging.getLogger(__name__).warning(
+                "%s: %d values of %s are not above 0 and count as unknown", table.path, n, name
+            )
+    return replace(table, columns={**table.columns, **columns})
+
+
 def _with_both_ages(table: TableFile, linear: str, logarithmic: str) -> TableFile:
     """The same with both columns, where it has either."""
     found = {name: column_of(table, (name,)) for name in (linear, logarithmic)}
@@ -159,7 +183,6 @@ def _with_both_ages(table: TableFile, linear: str, logarithmic: str) -> TableFil
     age = log_age = np.full(table.n_rows, np.nan)
     if linear in own:
         age = table.numbers_in(own[linear], "Gyr")
-        age = np.where(age > 0, age, np.nan)
     if logarithmic in own:
         log_age = table.numbers(own[logarithmic])
     ages = {

@@ -272,6 +272,11 @@ def _check_system_options(model: Model, request: InferenceRequest) -> None:
     if request.galaxies is not None:
         require_memberships(model, "--galaxies")
     images = images_of(model) is not None
+    if request.values_as is not None and not hasattr(model.system, "sources"):
+        raise MelotteValueError(
+            "--as is for models that know how catalogues of open clusters differ, not for "
+            f"{model.name}"
+        )
     for option, asked in (
         ("--mosaic", request.mosaic),
         ("--background-draws", request.background_draws),

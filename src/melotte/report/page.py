@@ -148,13 +148,15 @@ def write_result_report(result: Path, output: Path) -> Path:
     MelotteFileError
         When the table is no result table.
     MelotteValueError
-        When the page would overwrite it.
+        When the page would overwrite it or a figure that it shows.
     """
     from melotte.engine.atomic_files import check_outputs
     from melotte.report.result_page import result_sections
 
     check_outputs({"-o": output}, [result])
     sections, provenance = result_sections(result)
+    shown = (figure for section in sections for figure in section.figures)
+    check_outputs({"-o": output}, [one.path for one in shown if isinstance(one, PageImage)])
     return write_page(
         output, f"Results in {result.name}", "Measured with melotte.", sections, provenance
     )
