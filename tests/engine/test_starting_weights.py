@@ -52,6 +52,15 @@ def test_parts_within_parts_are_taken(first):
     assert torch.equal(network.features[2].weight, kept)
 
 
+def test_a_network_of_more_data_shares_what_is_behind_its_inputs(first, tmp_path):
+    longer = LinearGaussian(n_data=7)
+    second = run(tmp_path / "s.safetensors", longer, first, start_parts=("features.2", "head"))
+    assert len(second.constants["mean"]) == 7
+    assert second.network.features[0].weight.shape[1] == 8
+    with pytest.raises(MelotteValueError, match="the weights of linear-gaussian do not fit"):
+        run(tmp_path / "t.safetensors", longer, first, start_parts=("features",))
+
+
 @pytest.mark.parametrize(("parts", "said"), [
     (["nose"], "training.start_parts: the network has no part 'nose'; its parts: features"),
     (["features", "head"], "the weights of linear-gaussian do not fit"),

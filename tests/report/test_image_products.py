@@ -202,6 +202,6 @@ def test_a_bin_begins_where_power_laws_are_normalised(complete, shown):
 
 def test_catalogues_of_open_clusters_are_not_asked_of_images(tmp_path):
     asked = InferenceRequest("m83", (Path("x.fits"),), tmp_path / "o.ecsv", values_as="MWSC")
-    with pytest.raises(MelotteValueError, match="--as is for models that know .*, not for m83"):
+    with pytest.raises(MelotteValueError, match=r"--as is for models that know .*, not for m83"):
         run_inference(asked, print)
     assert not list(tmp_path.iterdir())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -47,6 +48,28 @@ def check_start(system: System, start: Model, parts: Sequence[str] = ()) -> None
             f"{start.name} was trained under another prior: {then}, here {now}; give the same "
             "ranges, take some parts only (training.start_parts) or train without a start"
         )
+
+
+def starting_constants(
+    start: Model | None, parts: Sequence[str], measure: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Preparation constants of a training: those that the weights taken were trained with.
+
+    Parameters
+    ----------
+    start : Model, optional
+    parts : sequence of str
+        Parts that are taken, where it is not all of them. A network with other inputs, such as
+        more bands, can then share the parts behind these; its constants are its own.
+    measure : callable
+        Gives constants of this training's own observations.
+    """
+    if start is None:
+        return measure()
+    if not parts:
+        return start.constants
+    own = measure()
+    return start.constants if _outline(own) == _outline(start.constants) else own
 
 
 def take_weights(network: nn.Module, start: Model, parts: Sequence[str] = ()) -> None:
@@ -125,6 +148,13 @@ def set_rates(network: nn.Module, settings: TrainingSettings, begun: bool) -> No
         raise MelotteValueError(
             f"training.frozen {', '.join(settings.frozen)} leaves no part of the network to train"
         )
+
+
+def _outline(constants: Any) -> Any:
+    """Names and lengths, without the numbers."""
+    if isinstance(constants, Mapping):
+        return {name: _outline(value) for name, value in constants.items()}
+    return len(constants) if isinstance(constants, list | tuple) else None
 
 
 def _within(name: str, parts: Sequence[str]) -> bool:

@@ -23,7 +23,7 @@ from melotte.engine.progress import Progress
 from melotte.engine.random import Stream, seeded_globally
 from melotte.engine.run_folders import RunFolder, TrainingState, folder_of
 from melotte.engine.settings import LocalSettings, TrainingSettings
-from melotte.engine.starting_weights import check_start, set_rates, take_weights
+from melotte.engine.starting_weights import check_start, set_rates, starting_constants, take_weights
 from melotte.engine.weight_averages import WeightAverage
 from melotte.errors import MelotteFileError, WorkFailedError, require
 from melotte.systems.base import Batch, System
@@ -170,10 +170,12 @@ class TrainingRun:
 
     def _set_up(self, checkpoint: dict[str, Any] | None) -> None:
         settings = self.settings
-        if checkpoint is None and self.start is not None:
-            self.constants = self.start.constants
-        elif checkpoint is None:
-            self.constants = plain_json(self.source.constants(), "constants")
+        if checkpoint is None:
+            self.constants = starting_constants(
+                self.start,
+                settings.start_parts,
+                lambda: plain_json(self.source.constants(), "constants"),
+            )
         else:
             self.constants = checkpoint["constants"]
             self.state.copy_from(checkpoint["state"])
