@@ -359,7 +359,10 @@ def literature_figure(
         every = every[np.isfinite(every)]
         ends = 1.08 * np.array([min(0.0, every.min(initial=0.0)), every.max(initial=1.0)])
         top.plot(ends, ends, color=GREY, lw=0.9, ls="--")
-        top.set(xlim=(max(ends[0], 0), ends[1]), ylim=ends)
+        # Whole error bars, but one that is very long does not squeeze all the rest.
+        longest = high[np.isfinite(high) & np.isfinite(true)].max(initial=0.0)
+        tall = np.clip(1.04 * longest, ends[1], 1.6 * ends[1])
+        top.set(xlim=(max(ends[0], 0), ends[1]), ylim=(ends[0], tall))
         below.axhline(0, color=GREY, lw=0.9, ls="--")
         below.set_xscale("log")
         label(top, f"literature, {title} / {unit}", f"predicted, {title} / {unit}")
