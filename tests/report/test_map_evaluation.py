@@ -171,6 +171,14 @@ def test_literature_is_drawn_for_what_is_known():
     assert residuals == [r"residual / (M$_\odot$/L$_\odot$)", "residual / kpc"]
 
 
+def test_error_bars_beside_the_literature_are_whole_but_for_one_that_is_very_long():
+    literature = {"distance": np.array([30.0, 40.0])}
+    for high, top in ((60.0, 62.4), (600.0, 1.6 * 1.08 * 41.0)):
+        estimates = {"distance": np.array([[25.0, 30.0], [31.0, 41.0], [35.0, high]])}
+        figure = literature_figure(estimates, literature, [1e4, 2e4], with_published=False)
+        assert figure.axes[0].get_ylim()[1] == pytest.approx(top)
+
+
 def test_a_measured_cluster_is_drawn_with_and_without_errors():
     rows, columns = np.mgrid[:40, :40] - 20.0
     log_map = -np.log10(1 + (rows**2 + columns**2) / 25)
