@@ -111,7 +111,7 @@ TITLES = {
     "faithful-scaled": "faithful, scaled training",
     "ours": "ours, median",
     "ours" + LIMITED: "ours, median, ranges told",
-    "ours-same": "ours, trained on these mocks alone",
+    "ours-same": "ours, these mocks alone",
 }
 
 
