@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_images import SMALL
 
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
@@ -9,6 +10,7 @@ from melotte.networks.image_encoder import ImageEncoder, ring_means
 from melotte.systems.base import Observation
 from melotte.systems.cluster_images import preparation
 from melotte.systems.cluster_images.network import VISIBILITY
+from melotte.systems.registry import build_system, load_preset
 
 
 def outputs_of(system, network, constants, observation):
@@ -43,6 +45,25 @@ def test_a_constant_added_to_an_image_changes_the_context_alone(small_m83, m83_m
     assert torch.allclose(before["image"], after["image"], atol=2e-3)
     assert torch.allclose(before["photometry"], after["photometry"], atol=2e-2)
     assert not torch.allclose(before["context"], after["context"])
+
+
+def test_counts_of_short_exposures_are_not_taken_for_bright(small_m83, m83_mocks, constants):
+    system = build_system(load_preset("m83", (*SMALL, "model.counts_in_scale=true")))
+    observation = m83_mocks.observation
+
+    def inputs(of, seconds):
+        exposure = torch.full_like(observation.data["exposure"], seconds)
+        exposure[0, 1] = torch.nan
+        data = dict(observation.data) | {"exposure": exposure}
+        return of.prepare(replace(observation, data=data), constants)
+
+    # One count a second is far above the scatter of the background, and so is one of two counts.
+    plain, short, long = inputs(small_m83, 1.0), inputs(system, 1.0), inputs(system, 1e6)
+    above = torch.sinh(plain["image"][1:]) * torch.tensor(constants["scale"])[:, None, None]
+    assert torch.allclose(short["image"][1:], torch.asinh(above), atol=2e-3, rtol=1e-2)
+    for name in plain:
+        assert torch.allclose(long[name], inputs(small_m83, 1e6)[name], atol=1e-3)
+    assert torch.equal(short["image"][0, 1], plain["image"][0, 1])
 
 
 def test_photometry_is_standardised_over_the_mocks(small_m83, m83_mocks, constants):

@@ -1,9 +1,10 @@
 """From images to network input: the same code for mocks and for real cutouts.
 
 The network reads each band's image above its background, compressed by ``asinh`` in units of a
-typical background's scatter; fluxes in annuli around the centre, which keep the precision that
-convolutions in reduced precision lose; and what the header says of the camera, with the level and
-scatter of the background. Fluxes stay absolute: brightness is what masses are read from.
+typical background's scatter, or of this and one count; fluxes in annuli around the centre, which
+keep the precision that convolutions in reduced precision lose; and what the header says of the
+camera, with the level and scatter of the background. Fluxes stay absolute: brightness is what
+masses are read from.
 """
 
 from __future__ import annotations
@@ -129,8 +130,12 @@ def _features(
     known = torch.isfinite(level) & torch.isfinite(scatter)
     above = (image - level[..., None, None]).nan_to_num(0.0)
     above = torch.where(known[..., None, None], above, 0.0)
+    unit = scale.expand(image.shape[:2])
+    if settings.counts_in_scale:
+        count = 1 / _per_band(observation, "exposure")
+        unit = torch.hypot(unit, count.nan_to_num(0.0))
     fluxes, areas = annulus_fluxes(above, settings.apertures)
-    in_noise = fluxes / (scale[:, None] * areas.sqrt())
+    in_noise = fluxes / (unit[..., None] * areas.sqrt())
     floor = 1e-3 * scale
     camera = [_camera(observation, name, len(image)) for name in CAMERA]
     camera[0] = torch.log(camera[0])
@@ -146,7 +151,7 @@ def _features(
         1,
     )
     return {
-        "image": asinh(above / scale[:, None, None]),
+        "image": asinh(above / unit[..., None, None]),
         "photometry": asinh(in_noise).flatten(1),
         "context": context.nan_to_num(0.0),
     }

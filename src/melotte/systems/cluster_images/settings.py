@@ -295,6 +295,10 @@ class ModelSettings(Settings):
         Rings around the centre in which the last stage's features are averaged.
     apertures : list of float, px
         Radii of the apertures whose fluxes the network is told.
+    counts_in_scale : bool
+        Brightness is compressed in units of the background's typical scatter and of one count in
+        the exposure, added in squares, in place of the scatter alone. Where an image holds single
+        counts, as with the noise of one second, these are then not taken for bright.
     features : int
         Width of the features that heads read.
     dropout : float
@@ -309,6 +313,7 @@ class ModelSettings(Settings):
     stem_stride: Literal[1, 2] = 2
     rings: Annotated[int, Field(ge=1, le=4)] = 2
     apertures: tuple[Positive, ...] = (1.5, 2.5, 4.0, 6.0, 9.0, 13.0, 19.0)
+    counts_in_scale: bool = False
     features: Annotated[int, Field(ge=16)] = 192
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     head: str = "autoregressive"
