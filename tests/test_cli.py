@@ -19,6 +19,7 @@ from melotte.engine.mocks import concatenate, draw_mocks
 from melotte.errors import MelotteValueError
 from melotte.flags import Flag
 from melotte.ragged import Ragged
+from melotte.report.style import new_figure
 
 TINY = [
     "data.max_stars=32",
@@ -34,7 +35,7 @@ TINY = [
     "training.constants_size=32",
     "training.precision=32",
     "training.reference_size=400",
-    "training.metrics_size=300",
+    "training.metrics_size=100",
 ]
 
 
@@ -389,8 +390,27 @@ def test_no_input_is_overwritten(members, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [table]
 
 
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Lets figures of open clusters be empty, where a test is about their files alone."""
+
+    def corner(samples, names, units):
+        assert np.isfinite(samples).all()
+        assert samples.shape[1] == len(names) == len(units)
+        return new_figure(1, 1)[0]
+
+    def diagram(name, stars, samples, *more, **_):
+        return corner(samples, *more)
+
+    def leave_blank():
+        monkeypatch.setattr("melotte.report.figures.corner_figure", corner)
+        monkeypatch.setattr("melotte.report.cluster_diagrams.cluster_figure", diagram)
+
+    return leave_blank
+
+
 @pytest.mark.usefixtures("model")
-def test_figures_are_drawn_of_named_clusters_alone(two_members, tmp_path, capsys):
+def test_figures_are_drawn_of_named_clusters_alone(two_members, tmp_path, capsys, blank_figures):
     members, _, names = two_members
     output, figures = tmp_path / "o.ecsv", tmp_path / "figures"
     words = ("infer", "open-cluster", members, "-o", output, "--figures", figures)
@@ -405,11 +425,15 @@ def test_figures_are_drawn_of_named_clusters_alone(two_members, tmp_path, capsys
     assert run("report", output, "-o", tmp_path / "report.html") == 0
     assert f"diagram of {names[1]}" in (tmp_path / "report.html").read_text()
     # Without names, all are drawn.
+    blank_figures()
     assert run(*words) == 0
     assert len(list(figures.iterdir())) == 2 * len(names)
 
 
-def test_figures_samples_and_comparison_keep_sources_apart(model, two_members, tmp_path, capsys):
+def test_figures_samples_and_comparison_keep_sources_apart(
+    model, two_members, tmp_path, capsys, blank_figures
+):
+    blank_figures()
     members, literature, names = two_members
     figures, samples = tmp_path / "figures", tmp_path / "samples.h5"
     words = (
@@ -485,11 +509,17 @@ def test_adql_names_the_columns_that_infer_reads(capsys):
 
 
 def test_demo_writes_one_page(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(melotte.demo, "N_MOCKS", 24)
-    monkeypatch.setattr(melotte.demo, "N_MAPPED", 8)
-    monkeypatch.setattr(melotte.demo, "N_SHOWN", 4)
+    for name, value in (
+        *(("N_MOCKS", 16), ("N_MAPPED", 4), ("N_SHOWN", 2), ("N_ROWS", 2)),
+        *(("DEMO_TILES", 2), ("DEMO_TILE", 160)),
+    ):
+        monkeypatch.setattr(melotte.demo, name, value)
     assert run("demo", "-o", tmp_path / "demo") == 0
     page = (tmp_path / "demo" / "report.html").read_text()
-    assert page.count("data:image/png") >= 1
+    # Open, galaxy and globular clusters have a figure each, images of each galaxy two.
+    assert page.count("data:image/png") == 7
+    for name in shipped_models():
+        assert f"{name}: agreement with the truth" in page
+        assert len(Table.read(tmp_path / "demo" / f"{name}.ecsv")) in (4, 16)
     assert "http" not in page.split("</style>")[1]
     assert "report.html" in capsys.readouterr().out

@@ -29,6 +29,7 @@ from melotte.telescope.psf import HubblePSF, SampledPSF, fwhm
 
 SMALL = (
     "data.clusters.age_step=0.7",
+    "data.clusters.log_mass=[3.3, 4.8]",
     "data.size=48",
     "data.setups=2",
     "data.fields.tiles=2",

@@ -13,8 +13,9 @@ from melotte.engine.random import Stream
 from melotte.systems.registry import build_system, load_preset
 
 SMALL = (
-    "data.clusters.age_step=0.7", "data.size=48", "data.setups=2", "data.fields.tiles=2",
-    "data.fields.held_out_tiles=2", "data.fields.size=128", "data.camera.blur=1.0",
+    "data.clusters.age_step=0.7", "data.clusters.log_mass=[3.3,4.8]", "data.size=48",
+    "data.setups=2", "data.fields.tiles=2", "data.fields.held_out_tiles=2",
+    "data.fields.size=128", "data.camera.blur=1.0",
     "data.camera.metallicity=0.0", "model.widths=[8,16]", "model.blocks=[1,1]",
     "model.features=32", "model.apertures=[2.5,6.0,13.0]",
 )  # fmt: skip

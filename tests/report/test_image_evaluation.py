@@ -151,7 +151,7 @@ def test_an_evaluation_writes_and_lists_them(tmp_path, monkeypatch):
         return {name: new_figure(1, 1)[0] for name in image_figures(judge)}
 
     monkeypatch.setattr(evaluation, "image_figures", blank)
-    found = evaluate(model, n=32, seed=2, progress=False, n_samples=100)
+    found = evaluate(model, n=16, seed=2, progress=False, n_samples=100)
     assert isinstance(found.judged, ImageJudge)
     written = evaluation.write_evaluation(found, model, tmp_path / "e.json", tmp_path / "figures")
     names = [path.name for path in written]

@@ -10,17 +10,18 @@ from torch import Tensor
 
 from melotte.errors import MelotteValueError
 from melotte.ragged import Ragged, offsets_of
-from melotte.sky.imf import InitialMassFunction, Kroupa2001
+from melotte.sky.imf import InitialMassFunction
 from melotte.sky.isochrones import StellarGrid
 from melotte.sky.light_tables import (
     EVEN_CELLS,
     EXACT_POINTS,
     NODES,
     ROW_DISTANCE,
-    MassDepth,
+    USUAL_IMF,
     light_at,
     light_below,
-    light_table,
+    mass_depth,
+    shared_light_table,
 )
 
 CLUSTERS_AT_ONCE = 64
@@ -93,14 +94,13 @@ class ClusterLight:
                 )
         self.grid = grid
         self.bands = tuple(bands)
-        self.imf = imf or Kroupa2001()
+        self.imf = imf or USUAL_IMF
         self.log_age = log_age.double().cpu()
         self.metallicity = metallicity.double().cpu()
         self.device = grid.device if device is None else torch.device(device)
         self._faint_share = faint_share
         self._least_stars = least_stars
-        self._grid_masses = MassDepth(self.imf, grid.device)
-        self._masses = MassDepth(self.imf, self.device)
+        self._masses = mass_depth(self.imf, self.device)
         n_tables = len(self.log_age) * len(self.metallicity)
         self._built = torch.zeros(n_tables, dtype=torch.bool)
         wide = {"dtype": torch.float64, "device": self.device}
@@ -225,9 +225,9 @@ class ClusterLight:
 
     def _build(self, number: int) -> None:
         age, metal = divmod(number, len(self.metallicity))
-        table = light_table(
+        table = shared_light_table(
             self.grid,
-            self._grid_masses,
+            self.imf,
             self.bands,
             float(self.log_age[age]),
             float(self.metallicity[metal]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -99,3 +100,10 @@ class FieldStars:
             self.stars.select(flat), extinction_v.reshape(-1, 1), bands, self.metallicity[flat]
         )
         return magnitudes.reshape(*chosen.shape, len(bands))
+
+
+@lru_cache(maxsize=2)
+def disc_library(grid: StellarGrid, band: str, n: int, seed: int) -> FieldStars:
+    """The library that :meth:`FieldStars.of_the_disc` draws from a seed, made once and shared."""
+    generator = torch.Generator(device=grid.device).manual_seed(seed)
+    return FieldStars.of_the_disc(grid, band, n, generator)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from melotte.ragged import Ragged
-from melotte.sky.imf import InitialMassFunction
+from melotte.sky.imf import InitialMassFunction, Kroupa2001
 from melotte.sky.isochrones import StellarGrid
 from melotte.sky.lookup_tables import lookup
 from melotte.sky.stars import Stars
@@ -34,6 +35,9 @@ NODES = EVEN_CELLS + EXACT_POINTS
 
 ROW_DISTANCE = 64.0
 """Distance between the rows of depths that are searched as one: above any depth."""
+
+USUAL_IMF = Kroupa2001()
+"""The one of all who name none, so that they share their tables."""
 
 _BELOW_TABLE = 16
 _EXTINCTIONS = (0.0, 1.5, 3.0, 4.5)
@@ -179,6 +183,24 @@ def cell_weights(width: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean = torch.where(width > 0, -torch.expm1(-width) / width.clamp(min=1e-300), 1.0)
     return 1 - mean, mean - torch.exp(-width)
+
+
+@lru_cache(maxsize=8)
+def mass_depth(imf: InitialMassFunction, device: torch.device) -> MassDepth:
+    """:class:`MassDepth`, made once and shared."""
+    return MassDepth(imf, device)
+
+
+@lru_cache(maxsize=512)
+def shared_light_table(
+    grid: StellarGrid,
+    imf: InitialMassFunction,
+    bands: tuple[str, ...],
+    log_age: float,
+    metallicity: float,
+) -> LightTable:
+    """:func:`light_table`, made once for all that draw clusters of the same stars."""
+    return light_table(grid, mass_depth(imf, grid.device), bands, log_age, metallicity)
 
 
 def light_at(stars: Ragged, luminosity: Tensor, exact: Tensor, start: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from melotte.systems.galaxy_cluster.simulation_catalogues import (
 from melotte.telescope.view_counts import view_weights
 
 SIZE = 120.0
+N_VIEWS = 400
 REDSHIFT = 0.117
 PRESET = """
 name: box
@@ -118,7 +119,7 @@ def run(*words: object) -> int:
     return int(caught.value.code or 0)
 
 
-def simulate(path, output, *words, preset=None, settings=(), n=600):
+def simulate(path, output, *words, preset=None, settings=(), n=N_VIEWS):
     written = output.parent / "preset.yaml"
     if preset is None:
         written.write_text(PRESET)
@@ -204,7 +205,7 @@ def test_the_bank_is_flat_in_log_mass_and_natural_is_not(folder, catalogue, bank
     natural = folder / "natural.h5"
     assert simulate(catalogue, natural, "--option", "masses=natural") == 0
     mean = everything(natural).theta.mean()
-    assert float(mean) == pytest.approx(truth.mean(), abs=4 * truth.std() / np.sqrt(600))
+    assert float(mean) == pytest.approx(truth.mean(), abs=4 * truth.std() / np.sqrt(N_VIEWS))
     assert float(mean) < seen.mean() - 0.1
 
 
@@ -281,7 +282,7 @@ def test_galaxies_and_haloes_from_files_of_their_own(folder, catalogue, rows, ba
 
 def test_the_survey_of_the_preset_is_applied(folder, catalogue):
     path = folder / "survey.h5"
-    assert simulate(catalogue, path, settings=SURVEY, n=200) == 0
+    assert simulate(catalogue, path, settings=SURVEY, n=100) == 0
     data = everything(path).observation.data
     assert data["aperture"].unique().tolist() == pytest.approx([1.1, 1.6, 2.3])
     limit = data["log_stellar_mass_limit"]

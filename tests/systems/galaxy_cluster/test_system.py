@@ -171,7 +171,7 @@ def test_augmentation_thins_turns_and_says_so(mocks):
 
 
 def test_a_network_learns_mass_in_a_few_steps(system):
-    batch = draw_mocks(system, 256, seed=9, batch_size=256)[0]
+    batch = draw_mocks(system, 128, seed=9, batch_size=128)[0]
     constants = system.constants(batch)
     inputs = system.prepare(batch.observation, constants)
     torch.manual_seed(1)

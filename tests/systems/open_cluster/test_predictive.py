@@ -69,7 +69,7 @@ def test_mocks_under_their_own_parameters_are_seldom_refused(simulator):
         release = "DR2" if int(clusters.release[i]) else "EDR3"
         samples = clusters.theta[i : i + 1].numpy().astype(float)
         stars = lists[i].numpy()
-        values.append(check_list(simulator, stars, samples, release, generator, 200).p)
+        values.append(check_list(simulator, stars, samples, release, generator, 100).p)
     p = np.array(values)
     # Binomial: 30 uniform p-values have more than 2 below 0.01 once in 300 times.
     assert (p < 0.01).sum() <= 2

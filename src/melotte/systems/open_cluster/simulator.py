@@ -17,7 +17,7 @@ from torch import Tensor
 
 from melotte.parameters import Prior
 from melotte.ragged import Ragged, offsets_of
-from melotte.sky.field_stars import FieldStars
+from melotte.sky.field_stars import disc_library
 from melotte.sky.imf import Kroupa2001
 from melotte.sky.isochrones import StellarGrid
 from melotte.sky.populations import combine_magnitudes
@@ -114,10 +114,7 @@ class ClusterSimulator:
         self.grid = StellarGrid.shipped(bands).to(self.device)
         self.prior = Prior(settings.prior.parameters())
         self.imf = Kroupa2001(0.1, 150.0)
-        library_generator = torch.Generator(device=self.device).manual_seed(17)
-        self.field = FieldStars.of_the_disc(
-            self.grid, RELEASES["EDR3"].bands[0], 200_000, library_generator
-        )
+        self.field = disc_library(self.grid, RELEASES["EDR3"].bands[0], 200_000, 17)
 
     def draw(self, n: int, generator: torch.Generator) -> Clusters:
         """Draw ``n`` detectable clusters."""
