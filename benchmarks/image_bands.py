@@ -1,10 +1,12 @@
 """How much more bands tell age from extinction: three-band and five-band models, same clusters.
 
-Both models train on the same number of views from the preset m83-five-bands, one of them with
-three of its bands, or two model files are given. Then both read the same mocks, clusters and
-noise alike, in fields that no training saw; the three-band model sees three of the five pictures.
+Both models go on from the shipped m83, or begin anew (--start none), on the same number of views
+from the preset m83-five-bands, one of them with three of its bands; or two model files are given.
+Then both read the same mocks, clusters and noise alike, in fields that no training saw; the
+three-band model sees three of the five pictures.
 
-    python benchmarks/image_bands.py [--views 300000] [--folder RUNS] [-n 3000] [--seed 1]
+    python benchmarks/image_bands.py [--views 300000] [--start none] [--folder RUNS] [-n 3000]
+        [--seed 1]
     python benchmarks/image_bands.py --models THREE.safetensors FIVE.safetensors [--json out.json]
 """
 
@@ -56,6 +58,8 @@ QUICK = (
     "training.constants_size=256",
 )
 QUICK_VIEWS = 512
+GOING_ON = ("training.learning_rate=1e-3", "training.warmup_batches=60")
+"""Of trainings that begin from a model."""
 
 
 def overrides_of(bands: Sequence[str], views: int, quick: bool = False) -> tuple[str, ...]:
@@ -75,15 +79,24 @@ def overrides_of(bands: Sequence[str], views: int, quick: bool = False) -> tuple
     )
 
 
-def trained(bands: Sequence[str], views: int, folder: Path, quick: bool = False) -> Model:
-    """The model of some bands, trained now or before."""
-    path = folder / f"{len(bands)}-bands-{views}.safetensors"
+def trained(
+    bands: Sequence[str], views: int, folder: Path, quick: bool = False, start: str = ""
+) -> Model:
+    """The model of some bands, trained now or before, from nothing or from another model.
+
+    A quick one has coarser ages, another prior, and begins from nothing.
+    """
+    start = "" if quick else start
+    begun = f"-from-{Path(start).stem}" if start else ""
+    path = folder / f"{len(bands)}-bands-{views}{begun}.safetensors"
     if path.exists():
         return api.load(path, device="cpu")
     folder.mkdir(parents=True, exist_ok=True)
     overrides = overrides_of(bands, views, quick)
+    if start:
+        overrides += GOING_ON
     if not quick:
-        return api.train(PRESET, path, overrides=overrides)
+        return api.train(PRESET, path, overrides=overrides, start=start or None)
     # The domain check and the metrics of a whole model take longer than a short training.
     preset = load_preset(PRESET, overrides)
     content = preset.model_dump(mode="json")
@@ -315,6 +328,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", type=Path, nargs="+", help="files, the one of all bands last")
     parser.add_argument("--views", type=int, default=300_000, help="of each training")
+    parser.add_argument("--start", default="m83", help="model to go on from; none: from nothing")
     parser.add_argument("--folder", type=Path, default=Path("runs/image-bands"))
     parser.add_argument("-n", type=int, default=3000, help="test clusters")
     parser.add_argument("--seed", type=int, default=1, help="of the test clusters")
@@ -330,7 +344,10 @@ def main() -> None:
         every = load_preset(PRESET).data["bands"]
         with tempfile.TemporaryDirectory() as passing:
             folder = Path(passing) if options.quick else options.folder
-            models = [trained(bands, views, folder, options.quick) for bands in (THREE, every)]
+            start = "" if options.start == "none" else options.start
+            models = [
+                trained(bands, views, folder, options.quick, start) for bands in (THREE, every)
+            ]
     found = measured(models, n, options.seed, tiles)
     print(f"{n} clusters, seed {options.seed}, CPU, 1 thread")
     show(found)

@@ -51,12 +51,19 @@ def check_start(system: System, start: Model, parts: Sequence[str] = ()) -> None
 
 
 def starting_constants(
-    start: Model | None, parts: Sequence[str], measure: Callable[[], dict[str, Any]]
+    system: System,
+    start: Model | None,
+    parts: Sequence[str],
+    measure: Callable[[], dict[str, Any]],
 ) -> dict[str, Any]:
     """Preparation constants of a training: those that the weights taken were trained with.
 
+    Where the whole network goes on with other inputs, the system says which of them are the
+    model's, by its method ``carried_constants``.
+
     Parameters
     ----------
+    system : System
     start : Model, optional
     parts : sequence of str
         Parts that are taken, where it is not all of them. A network with other inputs, such as
@@ -67,7 +74,10 @@ def starting_constants(
     if start is None:
         return measure()
     if not parts:
-        return start.constants
+        carried = getattr(system, "carried_constants", None)
+        if carried is None:
+            return start.constants
+        return carried(start.system, start.constants, measure)
     own = measure()
     return start.constants if _outline(own) == _outline(start.constants) else own
 
@@ -75,7 +85,8 @@ def starting_constants(
 def take_weights(network: nn.Module, start: Model, parts: Sequence[str] = ()) -> None:
     """Start from a model's weights; its network must be of the same shape.
 
-    A network with parts that models of an earlier stage lack fills them by its method ``adopt``.
+    A network with parts that the model's lacks, or with other inputs, fills them by its method
+    ``adopt``.
 
     Parameters
     ----------

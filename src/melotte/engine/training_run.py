@@ -172,6 +172,7 @@ class TrainingRun:
         settings = self.settings
         if checkpoint is None:
             self.constants = starting_constants(
+                self.system,
                 self.start,
                 settings.start_parts,
                 lambda: plain_json(self.source.constants(), "constants"),

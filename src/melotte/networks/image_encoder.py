@@ -49,7 +49,7 @@ class ImageEncoder(nn.Module):
             raise MelotteValueError(
                 f"widths {list(widths)} and blocks {list(blocks)}: one of each a stage"
             )
-        self.rings = rings
+        self.rings, self.widths = rings, tuple(widths)
         self.stem = nn.Sequential(
             nn.Conv2d(n_bands, widths[0], 5, stem_stride, 2, bias=False),
             nn.BatchNorm2d(widths[0]),
@@ -92,6 +92,35 @@ class ImageEncoder(nn.Module):
         pooled = ring_means(state, self.rings)
         return self.features(torch.cat([pooled, context.to(pooled)], 1))
 
+    def rearranged(self, bands: Sequence[int], context: Sequence[int]) -> dict[str, Tensor]:
+        """Weights of all that reads the inputs, for an encoder whose inputs stand elsewhere.
+
+        Parameters
+        ----------
+        bands, context : sequence of int
+            For each input of the other encoder its place here; below 0 where there is none, and
+            its weights are zero.
+
+        Returns
+        -------
+        dict of str to Tensor
+            By their names in the state.
+        """
+        norm, layer = self.features[0], self.features[1]
+        assert isinstance(norm, nn.LayerNorm)
+        assert isinstance(layer, nn.Linear)
+        n_pooled = self.rings * self.widths[-1]
+        read = [*range(n_pooled), *(n_pooled + i if i >= 0 else i for i in context)]
+        weights = self.state_dict()
+        return {
+            "stem.0.weight": _placed(weights["stem.0.weight"], bands),
+            "circumstances.0.weight": _placed(weights["circumstances.0.weight"], context),
+            # A new input passes the normalisation as it is; the layer behind does not read it.
+            "features.0.weight": _placed(norm.weight.detach()[None], read, 1.0)[0],
+            "features.0.bias": _placed(norm.bias.detach()[None], read)[0],
+            "features.1.weight": _placed(layer.weight.detach(), read),
+        }
+
 
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions with batch normalisation beside a shortcut.
@@ -121,6 +150,14 @@ class ResidualBlock(nn.Module):
     def forward(self, state: Tensor) -> Tensor:
         """Maps (batch, n_in, rows, columns) to (batch, n_out, rows / stride, ...)."""
         return torch.relu_(self.body(state) + self.shortcut(state))
+
+
+def _placed(weight: Tensor, places: Sequence[int], new: float = 0.0) -> Tensor:
+    """Columns (dimension 1) of a weight at some places; ``new`` where a place is below 0."""
+    chosen = torch.tensor(list(places), device=weight.device)
+    placed = weight[:, chosen.clamp(min=0)]
+    placed[:, chosen < 0] = new
+    return placed
 
 
 def residual_stages(widths: Sequence[int], blocks: Sequence[int]) -> nn.ModuleList:

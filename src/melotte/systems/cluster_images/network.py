@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from melotte.networks.heads import build_head
 from melotte.networks.image_encoder import ImageEncoder
 from melotte.networks.mlp import perceptron
 from melotte.parameters import Parameter
-from melotte.systems.cluster_images import preparation
+from melotte.systems.cluster_images import carried_bands, preparation
 from melotte.systems.cluster_images.settings import ModelSettings
 
 VISIBILITY = Parameter("visibility", 1e-3, 1e5, scale="log", description="signal to noise")
@@ -25,16 +25,16 @@ class ClusterImageNetwork(nn.Module):
     Parameters
     ----------
     settings : ModelSettings
-    n_bands : int
+    bands : sequence of str
     n_parameters : int
     """
 
-    def __init__(self, settings: ModelSettings, n_bands: int, n_parameters: int) -> None:
+    def __init__(self, settings: ModelSettings, bands: Sequence[str], n_parameters: int) -> None:
         super().__init__()
-        n_context = preparation.context_size(n_bands)
-        n_context += n_bands * len(settings.apertures)
+        self.bands, self.n_annuli = tuple(bands), len(settings.apertures)
+        n_context = preparation.context_size(len(bands)) + len(bands) * self.n_annuli
         self.encoder = ImageEncoder(
-            n_bands,
+            len(bands),
             n_context,
             settings.features,
             settings.widths,
@@ -69,6 +69,33 @@ class ClusterImageNetwork(nn.Module):
             "class": self.presence(features)[:, 0],
             "visibility": self.visibility(features),
         }
+
+    def adopt(self, other: ClusterImageNetwork) -> None:
+        """Take the weights of a model's network, of the same bands or of others.
+
+        Parameters
+        ----------
+        other : ClusterImageNetwork
+            Bands that it has not begin without weight; see
+            :func:`melotte.systems.cluster_images.carried_bands.band_places`.
+
+        Raises
+        ------
+        RuntimeError
+            When anything but the bands is of another shape.
+        """
+        weights = dict(other.state_dict())
+        if self.bands != other.bands and self.n_annuli == other.n_annuli:
+            places = carried_bands.band_places(self.bands, other.bands)
+            n_context = preparation.context_size(len(other.bands))
+            photometry = carried_bands.photometry_places(places, self.n_annuli)
+            context = carried_bands.context_places(places, len(other.bands)) + [
+                carried_bands.NEW if place == carried_bands.NEW else n_context + place
+                for place in photometry
+            ]
+            inputs = other.encoder.rearranged(places, context)
+            weights |= {f"encoder.{name}": value for name, value in inputs.items()}
+        self.load_state_dict(weights)
 
 
 def visibility_in_unit(visibility: Tensor) -> Tensor:

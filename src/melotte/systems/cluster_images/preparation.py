@@ -27,6 +27,8 @@ BORDER = 0.8
 
 SCATTER_OF_MAD = 1.4826
 CAMERA = ("pixel_scale", "distance_modulus", "metallicity")
+PER_BAND_CONTEXT = 5
+"""Numbers of the context that each band has; those of :data:`CAMERA` follow them."""
 
 
 def background_of(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +116,7 @@ def standardised(
 
 def context_size(n_bands: int) -> int:
     """Numbers in the context of :func:`standardised`."""
-    return 5 * n_bands + len(CAMERA)
+    return PER_BAND_CONTEXT * n_bands + len(CAMERA)
 
 
 def _features(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +13,7 @@ from melotte.flags import Flag
 from melotte.parameters import Parameter, Prior
 from melotte.systems.areas import Area, PlacedSystem
 from melotte.systems.base import Batch, Field, Observation, Output, RowError
-from melotte.systems.cluster_images import preparation
+from melotte.systems.cluster_images import carried_bands, preparation
 from melotte.systems.cluster_images.network import (
     ClusterImageNetwork,
     class_terms,
@@ -121,7 +121,30 @@ class ClusterImages(ImageSystem):
     def network(self, constants: Mapping[str, Any]) -> nn.Module:
         """Build an untrained :class:`ClusterImageNetwork`."""
         del constants
-        return ClusterImageNetwork(self.model, len(self.data.bands), len(self.parameters))
+        return ClusterImageNetwork(self.model, self.data.bands, len(self.parameters))
+
+    def carried_constants(
+        self,
+        other: ClusterImages,
+        theirs: dict[str, Any],
+        measure: Callable[[], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Constants of a training that goes on from a model, of other bands perhaps.
+
+        Parameters
+        ----------
+        other : ClusterImages
+            System of that model.
+        theirs : dict
+            Its constants.
+        measure : callable
+            Gives those of this training's own mocks.
+        """
+        bands, n_annuli = self.data.bands, len(self.model.apertures)
+        if bands == other.data.bands or n_annuli != len(other.model.apertures):
+            return theirs
+        places = carried_bands.band_places(bands, other.data.bands)
+        return carried_bands.carried_constants(places, n_annuli, theirs, measure())
 
     def loss(self, outputs: Mapping[str, Any], batch: Batch) -> dict[str, Tensor]:
         """Terms of the loss, each (batch,).
