@@ -210,27 +210,51 @@ class StellarGrid:
         log_age : float, log10(age / yr)
         metallicity : float, [Fe/H]
         """
-        table = self._isochrones
         ages = torch.tensor([log_age], dtype=torch.float64, device=self.device)
-        mass, state, last = table.isochrones(ages, torch.full_like(ages, metallicity))
-        mass, state = mass[0, : int(last) + 1], state[0, : int(last) + 1].double()
+        points = self.isochrone_points(ages, torch.full_like(ages, metallicity))
+        mass = points.initial_mass[0, : int(points.last) + 1]
         # Repeated points stand before an isochrone's first: keep the last of them.
         rising = torch.ones_like(mass, dtype=torch.bool)
         rising[:-1] = mass[1:] > mass[:-1]
-        mass, state = mass[rising], state[rising]
-        eep = torch.nonzero(rising)[:, 0] + table.first_eep
-        current_mass = state[:, 0] * mass
-        phase = table.phases[torch.bucketize(eep, table.phase_starts, right=True)]
-        stars = Stars(
-            state[:, 1],
-            state[:, 2],
-            log_gravity(current_mass, state[:, 1], state[:, 2]),
-            current_mass,
-            phase,
-            torch.ones_like(rising[rising]),
-            state[:, 3:] if self._native_bands else None,
+        chosen = torch.nonzero(rising)[:, 0]
+        return Isochrone(
+            self,
+            log_age,
+            metallicity,
+            mass[chosen].cpu().numpy(),
+            points.eep[chosen].cpu().numpy(),
+            points.stars.select((0, chosen)),
         )
-        return Isochrone(self, log_age, metallicity, mass.cpu().numpy(), eep.cpu().numpy(), stars)
+
+    def isochrone_points(self, log_age: Tensor, metallicity: Tensor) -> IsochronePoints:
+        """Whole isochrones on the same equivalent evolutionary points.
+
+        Parameters
+        ----------
+        log_age : Tensor, shape (n,), log10(age / yr)
+        metallicity : Tensor, shape (n,), [Fe/H]
+
+        Raises
+        ------
+        MelotteValueError
+            When an age or a metallicity is outside the grid or NaN.
+        """
+        table = self._isochrones
+        mass, state, last = table.isochrones(log_age, metallicity)
+        state = state.double()
+        eep = torch.arange(table.n_eeps, device=self.device) + table.first_eep
+        phase = table.phases[torch.bucketize(eep, table.phase_starts, right=True)]
+        current_mass = state[..., 0] * mass
+        stars = Stars(
+            state[..., 1],
+            state[..., 2],
+            log_gravity(current_mass, state[..., 1], state[..., 2]),
+            current_mass,
+            phase.expand(mass.shape),
+            torch.ones_like(mass, dtype=torch.bool),
+            state[..., 3:] if self._native_bands else None,
+        )
+        return IsochronePoints(eep, mass, stars, last)
 
     def _mass_range(self, log_age: Tensor, metallicity: Tensor) -> tuple[Tensor, Tensor]:
         log_age, metallicity = torch.broadcast_tensors(log_age, metallicity)
@@ -261,6 +285,27 @@ class StellarGrid:
         return magnitudes + self._corrections.extinction(
             stars.log_teff, stars.log_g, metallicity, dust, names
         )
+
+
+@dataclass(frozen=True)
+class IsochronePoints:
+    """Isochrones point by point, all on the same points.
+
+    Parameters
+    ----------
+    eep : Tensor of int64, shape (n_points,)
+        Equivalent evolutionary points, one after the other.
+    initial_mass : Tensor of float64, shape (n, n_points), Msun
+        Never falls; before an isochrone's first point it repeats.
+    stars : Stars, shape (n, n_points)
+    last : Tensor of int64, shape (n,)
+        Index of the tip: what follows is not of the isochrone.
+    """
+
+    eep: Tensor
+    initial_mass: Tensor
+    stars: Stars
+    last: Tensor
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Lookalikes: the same cluster larger, of fewer stars, in equilibrium as before."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_library import SMALL
@@ -28,7 +30,7 @@ def views_of(library, alike, n=6):
 
 
 def test_larger_clusters_of_fewer_stars_keep_their_balance(library):
-    alike = Lookalikes(torch.full((6,), 2.0), torch.full((6,), 0.5))
+    alike = Lookalikes(torch.full((6,), 2.0), torch.full((6,), 0.5), torch.zeros(6))
     plain, other = views_of(library, None), views_of(library, alike)
     torch.testing.assert_close(other.everything.position, 2 * plain.everything.position)
     gone = other.everything.mass == 0
@@ -44,7 +46,7 @@ def test_larger_clusters_of_fewer_stars_keep_their_balance(library):
 def test_companions_stay_together(library):
     data = system_of(library).data
     stars = load_stars(data, "training")
-    views = views_of(library, Lookalikes(torch.ones(3), torch.full((3,), 0.5)), 3)
+    views = views_of(library, Lookalikes(torch.ones(3), torch.full((3,), 0.5), torch.zeros(3)), 3)
     later = torch.nonzero(stars.gathered("second", torch.arange(3) % len(stars.first)))[:, 0]
     assert len(later)
     mass = views.everything.mass
@@ -53,7 +55,7 @@ def test_companions_stay_together(library):
 
 def test_dark_mass_keeps_its_part():
     dark = DarkMass(*(torch.tensor([one]) for one in (0.2, 100.0, 0.25, 3.0)))
-    other = Lookalikes(torch.tensor([2.0]), torch.tensor([0.5])).of_dark_mass(dark)
+    other = Lookalikes(torch.tensor([2.0]), torch.tensor([0.5]), torch.zeros(1)).of_dark_mass(dark)
     assert (float(other.mass), float(other.scale)) == (50.0, 6.0)
     assert (float(other.ratio), float(other.fraction)) == pytest.approx((0.25, 0.2))
 
@@ -82,7 +84,34 @@ def test_truths_are_those_of_the_lookalikes(library):
 def test_clusters_that_judge_are_the_librarys_own(library):
     data = system_of(library, "data.size_spread=0.1", "data.least_kept=0.5").data
     generator = keyed_generator(1, 0)
-    assert Lookalikes.draw(data, "training", 4, generator) is not None
-    assert Lookalikes.draw(data, "validation", 4, generator) is None
-    assert Lookalikes.draw(data, "test", 4, generator) is None
-    assert Lookalikes.draw(system_of(library).data, "training", 4, generator) is None
+    iron = torch.full((4,), -1.0)
+    assert Lookalikes.draw(data, "training", iron, generator) is not None
+    assert Lookalikes.draw(data, "validation", iron, generator) is None
+    assert Lookalikes.draw(data, "test", iron, generator) is None
+    assert Lookalikes.draw(system_of(library).data, "training", iron, generator) is None
+
+
+def test_relit_clusters_have_other_metals_and_the_light_of_them(library):
+    data = system_of(library, "data.metallicity_spread=0.5").data
+    stars = load_stars(data, "training")
+    snapshot = torch.arange(40) % len(stars.first)
+    iron = stars.truth["metallicity"][snapshot]
+    alike = Lookalikes.draw(data, "training", iron, keyed_generator(1, 0))
+    assert alike is not None
+    low, high = data.metallicity
+    wanted = iron + alike.metallicity
+    assert bool(((wanted >= low) & (wanted <= high)).all())
+    assert 0.3 < float(alike.metallicity.std()) < 0.7
+    plain = star_views(data, stars, snapshot, None, keyed_generator(4, 0))
+    same = replace(alike, size=torch.ones(40), kept=torch.ones(40))
+    relit = star_views(data, stars, snapshot, None, keyed_generator(4, 0), same)
+    torch.testing.assert_close(relit.everything.mass, plain.everything.mass)
+
+    def colours(views):
+        light = torch.zeros(40, 2).index_add(0, views.shown.cluster, views.shown.luminosity)
+        return -2.5 * (light[:, 1] / light[:, 0]).log10()
+
+    redder = colours(relit) - colours(plain)
+    # B - V of old clusters reddens with [Fe/H], by some 0.2 mag a dex.
+    slope = (redder * alike.metallicity).sum() / alike.metallicity.square().sum()
+    assert 0.08 < float(slope) < 0.4

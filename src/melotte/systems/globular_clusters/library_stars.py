@@ -46,8 +46,8 @@ class LibraryStars:
     Parameters
     ----------
     columns : dict of str to Tensor of float16, shape (n_stars,)
-        pc, km/s, Msun and absolute magnitudes, all snapshots end to end; of each, first the
-        bright stars, then the faint ones, then dark ones.
+        pc, km/s, Msun, absolute magnitudes and, where they are relit, stellar types; all snapshots
+        end to end; of each, first the bright stars, then the faint ones, then dark ones.
     second : BoolTensor, shape (n_stars,)
         Whether a star shares an unresolved binary with the one before it.
     first, count : Tensor of int64, shape (n_snapshots,)
@@ -135,6 +135,7 @@ def load_stars(data: DataSettings, area: Area) -> LibraryStars:
             f"melotte ships: data.library={SMALL_LIBRARY}"
         )
     names = _COLUMNS + (_VELOCITIES if data.dispersion_share > 0 else ())
+    names += ("kind",) if data.metallicity_spread > 0 and area == "training" else ()
     limits = {one.name: (one.low, one.high) for one in data.cluster_parameters()}
     stars: dict[str, list[np.ndarray]] = {name: [] for name in (*names, "second")}
     rows: list[list[float]] = []

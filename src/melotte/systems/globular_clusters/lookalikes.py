@@ -1,9 +1,11 @@
-"""Clusters of the same shape as a library's: larger or smaller, of fewer stars.
+"""Clusters of the same shape as a library's: larger or smaller, of fewer stars, of other metals.
 
 A library holds few runs, and a network that sees each many times learns them by heart. A cluster in
 equilibrium stays one when its radii are multiplied by s, a share f of its stars, taken at random,
-is kept, and its speeds are multiplied by (f / s)^(1/2). It has had another history, so it is a
-stand-in for training alone; clusters that a network is judged on are the library's own.
+is kept, and its speeds are multiplied by (f / s)^(1/2). Its light is that of another metallicity
+where every star gets the magnitudes of one as far in its life (:mod:`melotte.sky.relighting`).
+It has had another history, so it is a stand-in for training alone; clusters that a network is
+judged on are the library's own.
 """
 
 from __future__ import annotations
@@ -29,31 +31,45 @@ class Lookalikes:
         Factor of all radii.
     kept : Tensor, shape (n,)
         Share of the stars that is kept, each system of stars by chance.
+    metallicity : Tensor, shape (n,), dex
+        Added to [Fe/H].
     """
 
     size: Tensor
     kept: Tensor
+    metallicity: Tensor
 
     @classmethod
     def draw(
-        cls, data: DataSettings, area: Area, n: int, generator: torch.Generator
+        cls, data: DataSettings, area: Area, metallicity: Tensor, generator: torch.Generator
     ) -> Self | None:
-        """Draw ``n`` of them; None where clusters are the library's own.
+        """Draw some; None where clusters are the library's own.
 
         Parameters
         ----------
         data : DataSettings
-            ``size_spread`` and ``least_kept``.
+            ``size_spread``, ``least_kept`` and ``metallicity_spread``.
         area : {"training", "validation", "test"}
-        n : int
+        metallicity : Tensor, shape (n,)
+            [Fe/H] of the snapshots; that of lookalikes stays within the settings' range.
         generator : torch.Generator
         """
-        if area != "training" or (data.size_spread == 0 and data.least_kept == 1):
+        spreads = data.size_spread, 1 - data.least_kept, data.metallicity_spread
+        if area != "training" or not any(spreads):
             return None
-        device = generator.device
+        n, device = len(metallicity), generator.device
         deviate = torch.randn(n, generator=generator, device=device)
         uniform = torch.rand(n, generator=generator, device=device)
-        return cls(10 ** (data.size_spread * deviate), data.least_kept**uniform)
+        shift = torch.zeros_like(metallicity)
+        if data.metallicity_spread > 0:
+            low, high = data.metallicity
+            shift = data.metallicity_spread * torch.randn(n, generator=generator, device=device)
+            # Turned back at the ends of the range, not piled up there.
+            wanted = metallicity + shift
+            wanted = torch.where(wanted < low, 2 * low - wanted, wanted)
+            wanted = torch.where(wanted > high, 2 * high - wanted, wanted)
+            shift = wanted.clamp(low, high) - metallicity
+        return cls(10 ** (data.size_spread * deviate), data.least_kept**uniform, shift)
 
     @property
     def speed(self) -> Tensor:

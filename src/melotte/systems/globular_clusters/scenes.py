@@ -22,13 +22,12 @@ from melotte.systems.globular_clusters.library_stars import LibraryStars
 from melotte.systems.globular_clusters.lookalikes import Lookalikes
 from melotte.systems.globular_clusters.mock_kinematics import log_uniform, mock_dispersions
 from melotte.systems.globular_clusters.settings import DataSettings
-from melotte.systems.globular_clusters.star_views import star_views
+from melotte.systems.globular_clusters.star_views import PASSBANDS, star_views
 from melotte.telescope.cluster_maps import MapGrid, mass_map, render_light, star_sums
 from melotte.telescope.foreground import field_stars
 from melotte.telescope.plummer_maps import plummer_map
 from melotte.telescope.projected_stars import Pointing, ProjectedStars
 
-PASSBANDS = {"V": "Bessell_V", "B": "Bessell_B"}
 WAVELENGTHS = {"V": 5450.0, "B": 4380.0}
 """Effective wavelengths, angstrom: Bessell, Castelli & Plez 1998, A&A 333, 231, Table A2."""
 FIELD_STAR_LIMIT = 20.0
@@ -123,7 +122,7 @@ class SceneSimulator:
         snapshot = self.stars.choose(n, generator)
         truth = {name: one[snapshot] for name, one in self.stars.truth.items()}
         dark = self._dark_mass(truth, generator)
-        alike = Lookalikes.draw(self.data, self.area, n, generator)
+        alike = Lookalikes.draw(self.data, self.area, truth["metallicity"], generator)
         views = star_views(self.data, self.stars, snapshot, dark, generator, alike)
         if alike is not None:
             truth = _truth_of(truth, alike, views.everything)
@@ -258,6 +257,7 @@ def _truth_of(
         **truth,
         "log_total_mass": torch.log10(mass).float(),
         "half_mass_radius": truth["half_mass_radius"] * alike.size,
+        "metallicity": truth["metallicity"] + alike.metallicity,
     }
 
 

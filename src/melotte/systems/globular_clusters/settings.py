@@ -129,6 +129,8 @@ class DataSettings(Settings):
         or smaller; see :mod:`melotte.systems.globular_clusters.lookalikes`.
     least_kept : float
         Least share of their stars that is kept, uniform in the logarithm; 1 keeps all.
+    metallicity_spread : float, dex
+        Standard deviation of what their [Fe/H] differs by, and their stars' light with it.
     least_stars : int
         Snapshots with fewer are left out.
     served : mapping of str to (float, float)
@@ -172,6 +174,7 @@ class DataSettings(Settings):
     label_spread: NotNegative = 1.0
     size_spread: NotNegative = 0.0
     least_kept: Annotated[float, Field(gt=0, le=1)] = 1.0
+    metallicity_spread: NotNegative = 0.0
     least_stars: Annotated[int, Field(gt=0)] = 1000
     served: dict[str, tuple[float, float]] = Field(default_factory=dict)
     log_age: tuple[float, float] = (8.4, 10.16)

@@ -16,12 +16,15 @@ from torch import Tensor
 
 from melotte.engine.random import keyed_generator
 from melotte.ragged import offsets_of
+from melotte.sky.isochrones import StellarGrid
+from melotte.sky.relighting import magnitude_shifts
 from melotte.systems.globular_clusters.dark_mass import DarkMass
 from melotte.systems.globular_clusters.library_stars import LibraryStars
 from melotte.systems.globular_clusters.lookalikes import Lookalikes
 from melotte.systems.globular_clusters.settings import DataSettings
 from melotte.telescope.projected_stars import ProjectedStars
 
+PASSBANDS = {"V": "Bessell_V", "B": "Bessell_B"}
 THINNING = 8
 """One in so many of the faint stars is shown."""
 _ORIENTATIONS = 2
@@ -95,7 +98,10 @@ def star_views(
     cluster = torch.repeat_interleave(numbers, output_size=len(place))
     star = place + shift[cluster]
     names = [f"magnitude_{band.lower()}" for band in data.bands]
-    light = torch.stack([10 ** (-0.4 * stars.columns[name][star].float()) for name in names], 1)
+    magnitude = torch.stack([stars.columns[name][star].float() for name in names], 1)
+    if alike is not None and "kind" in stars.columns:
+        magnitude = magnitude + _relit(data, stars, snapshot, alike, star, numbers)
+    light = 10 ** (-0.4 * magnitude)
     velocity = torch.zeros_like(brighter)
     if "radial_velocity" in stars.columns:
         # The line of sight's share of a direction at random across the radius.
@@ -116,6 +122,27 @@ def star_views(
         position[place], light * brighter[:, None], mass[place], velocity, offsets_of(numbers)
     )
     return StarViews(everything, shown)
+
+
+def _relit(
+    data: DataSettings,
+    stars: LibraryStars,
+    snapshot: Tensor,
+    alike: Lookalikes,
+    star: Tensor,
+    numbers: Tensor,
+) -> Tensor:
+    """What magnitudes (n_shown, n_bands) of shown stars change by with the metallicity."""
+    bands = [PASSBANDS[band] for band in data.bands]
+    grid = StellarGrid.shipped(bands).to(star.device)
+    log_age, iron = (stars.truth[name][snapshot].double() for name in ("log_age", "metallicity"))
+    shifts = magnitude_shifts(grid, log_age, iron, iron + alike.metallicity, bands)
+    shown = [
+        stars.columns[name][star].float().split(numbers.tolist())
+        for name in ("mass", "kind", f"magnitude_{data.bands[0].lower()}")
+    ]
+    each = zip(shifts, *shown, strict=True)
+    return torch.cat([one.of(mass, kind, light) for one, mass, kind, light in each])
 
 
 def _uniform(
