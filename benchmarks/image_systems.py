@@ -17,9 +17,11 @@ are also made with the noise of the real exposures.
         [--faithful-scaled MODEL] [-n 5000] [--seed 1] [--json out.json] [--figures FOLDER]
     python benchmarks/image_systems.py --paper 1 --faithful MODEL --ours MODEL [-n 10000]
         [--noise second exposures] [--per-node 200] [--psf F336W.fits F475W.fits F814W.fits]
+    python benchmarks/image_systems.py --paper 1 --ours MODEL --beside docs/models/m31-paper1.json
 
 A model is a file or the name of a shipped one; "untrained" builds the preset's network as it
-begins, for trying this script and for its speed.
+begins, for trying this script and for its speed. ``--beside`` shows methods of an earlier run on
+the same bank of Paper I, whose networks need not be at hand.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from image_systems_measures import measured
 from image_systems_methods import LIMITED, Method, read_all, seconds_per_image
 from image_systems_mocks import TestGround
 from image_systems_robustness import robustness
+from image_systems_stored import add_stored, stored_run
 
 import melotte
 from melotte.engine.json_values import plain_json
@@ -121,11 +124,13 @@ def compare(
     seed: int,
     published: dict[str, float],
     heading: str,
+    stored: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], Any, Any]:
-    """Read mocks with every method, measure and print."""
+    """Read mocks with every method, measure and print, beside what an earlier run found."""
     begun = time.perf_counter()
     truth, readings = read_all(methods, batches, seed)
     found = measured(truth, readings, methods[0].parameters)
+    add_stored(found, stored or {})
     n, n_empty = int(truth.is_cluster.sum()), int((~truth.is_cluster).sum())
     empty = f" and {n_empty} empty fields" if n_empty else ""
     print(f"\n== {heading}: {n} clusters{empty}, {time.perf_counter() - begun:.0f} s")
@@ -172,20 +177,29 @@ def paper_one(
     """All measurements of Paper I."""
     parameters = ground.parameters
     document: dict[str, Any] = {}
+    stored = stored_run(options.beside, 1, options.n, options.seed) if options.beside else {}
     kinds = {
         "second": ("noise of one second, as published", ground),
         "exposures": ("noise of the exposures", ground.through(noise="exposure")),
     }
     drawn: dict[str, Any] = {}
     for name, one in (kinds[kind] for kind in options.noise):
+        earlier = stored.get(name, {"test": {}, "boxes": {}})
         found, truth, readings = compare(
-            methods, paper1.bank(one, options.n), options.seed, {}, f"Bank, {name}"
+            methods,
+            paper1.bank(one, options.n),
+            options.seed,
+            {},
+            f"Bank, {name}",
+            earlier["test"],
         )
         tables.show_coverage(found, parameters, TITLES)
-        boxes = {key: paper1.boxes(truth, reading, parameters) for key, reading in readings.items()}
+        boxes = dict(earlier["boxes"]) | {
+            key: paper1.boxes(truth, reading, parameters) for key, reading in readings.items()
+        }
         tables.show_boxes(boxes, TITLES)
         document[name] = {"test": found, "boxes": boxes}
-        drawn = drawn or {"truth": truth, "readings": readings}
+        drawn = drawn or {"truth": truth, "readings": readings, "stored": earlier["boxes"]}
     print(f"published: sigma of ages {paper1.PUBLISHED['std']['log_age']} dex")
     nodes = paper1.node_estimates(ground, methods, options.per_node, 2 if options.quick else 1)
     groups = {key: paper1.groups(one) for key, one in nodes.items()}
@@ -194,7 +208,7 @@ def paper_one(
     document["nodes"] = {key: paper1.node_table(one) for key, one in nodes.items()}
     if options.figures:
         figures = drawings.bank_figures(
-            drawn["truth"], drawn["readings"], nodes, parameters, TITLES
+            drawn["truth"], drawn["readings"], nodes, parameters, TITLES, drawn["stored"]
         )
         drawings.save(figures, options.figures)
     return document
@@ -229,6 +243,11 @@ def main() -> None:
     )
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", default="cpu", help="of networks and mocks; speed is the CPU's")
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        help="JSON of an earlier run on the same mocks of Paper I, whose methods are shown too",
+    )
     parser.add_argument("--json", type=Path, help="where to write the numbers")
     parser.add_argument("--figures", type=Path, help="folder for the papers' figures")
     parser.add_argument("--quick", action="store_true", help="few mocks, untrained where not given")

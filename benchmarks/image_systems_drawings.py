@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from image_systems_methods import LIMITED, Reading, Truth
 from image_systems_mocks import PLANTED, TestGround
+from image_systems_stored import Boxes, binned
 
 from melotte.parameters import Parameter, on_scale
 from melotte.report import cluster_image_figures as figures
@@ -24,7 +25,7 @@ from melotte.report.cluster_image_galleries import (
     gallery_figure,
     stochastic_figure,
 )
-from melotte.report.cluster_image_grids import box_figure, node_figure
+from melotte.report.cluster_image_grids import binned_box_figure, binned_by_truth, node_figure
 from melotte.report.cluster_image_populations import (
     Track,
     colour_figure,
@@ -280,12 +281,16 @@ def bank_figures(
     nodes: Mapping[str, paper1.Nodes],
     parameters: Sequence[Parameter],
     titles: Mapping[str, str],
+    stored: Mapping[str, Boxes],
 ) -> dict[str, Figure]:
-    """Paper I, Figs. 8-11."""
-    shown = {key: one for key, one in readings.items() if not key.endswith(LIMITED)}
-    pairs = {titles[key]: (truth.theta, one.point) for key, one in shown.items()}
+    """Paper I, Figs. 8-11; methods of an earlier run have boxes alone."""
     names = [figures.axis_name(p) for p in parameters]
-    drawn = {"boxes": box_figure(pairs, names, [paper1.EDGES[p.name] for p in parameters])}
+    edges = [paper1.EDGES[p.name] for p in parameters]
+    boxes = {key: binned(one, parameters) for key, one in stored.items()} | {
+        key: binned_by_truth(truth.theta, one.point, edges) for key, one in readings.items()
+    }
+    shown = {titles[key]: boxes[key] for key in titles if key in boxes and LIMITED not in key}
+    drawn = {"boxes": binned_box_figure(shown, names, edges)}
     by_name = {p.name: p for p in parameters}
     for number, (_, x, y) in paper1.PANELS.items():
         panels = {

@@ -109,6 +109,49 @@ def box_figure(
     ----------
     Paper I, Fig. 8.
     """
+    binned = {
+        title: binned_by_truth(truth, estimate, edges)
+        for title, (truth, estimate) in results.items()
+    }
+    return binned_box_figure(binned, names, edges)
+
+
+def binned_by_truth(
+    truth: ArrayLike, estimate: ArrayLike, edges: Sequence[ArrayLike]
+) -> list[list[BinnedErrors]]:
+    """Errors of every parameter (rows) in bins of the truth of every parameter (columns).
+
+    Parameters
+    ----------
+    truth, estimate : array, shape (n, n_parameters)
+    edges : sequence of arrays
+        Bins of each parameter.
+    """
+    true = np.asarray(truth, dtype=float)
+    error = np.asarray(estimate, dtype=float) - true
+    return [
+        [binned_errors(true[:, k], error[:, i], ends) for k, ends in enumerate(edges)]
+        for i in range(len(edges))
+    ]
+
+
+def binned_box_figure(
+    results: Mapping[str, Sequence[Sequence[BinnedErrors]]],
+    names: Sequence[str],
+    edges: Sequence[ArrayLike],
+) -> Figure:
+    """:func:`box_figure` of errors that are in bins already, as a file may keep them.
+
+    Parameters
+    ----------
+    results : mapping of str to BinnedErrors, of every error (rows) against every truth (columns)
+    names, edges
+        As there.
+
+    Returns
+    -------
+    Figure
+    """
     n = len(names)
     figure, axes = new_figure(3.0 * n + 0.3, 2.4 * n + 0.3, n, n, sharey="row", sharex="col")
     for row in range(n):
@@ -116,9 +159,8 @@ def box_figure(
         for column in range(n):
             panel = axes[row, column]
             panel.axhline(0, color=GREY, lw=0.8, ls=":")
-            for k, (truth, estimate) in enumerate(results.values()):
-                true, given = np.asarray(truth, float), np.asarray(estimate, float)
-                found = binned_errors(true[:, column], given[:, row] - true[:, row], edges[column])
+            for k, rows in enumerate(results.values()):
+                found = rows[row][column]
                 width = 0.7 * np.diff(np.asarray(edges[column], float)) / len(results)
                 shift = (k - (len(results) - 1) / 2) * width * 1.15
                 _boxes(panel, found, found.centres + shift, width, CYCLE[k % len(CYCLE)])
