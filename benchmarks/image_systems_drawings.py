@@ -286,9 +286,13 @@ def bank_figures(
     """Paper I, Figs. 8-11; methods of an earlier run have boxes alone."""
     names = [figures.axis_name(p) for p in parameters]
     edges = [paper1.EDGES[p.name] for p in parameters]
-    boxes = {key: binned(one, parameters) for key, one in stored.items()} | {
-        key: binned_by_truth(truth.theta, one.point, edges) for key, one in readings.items()
-    }
+    boxes = {
+        # Beside boxes whose dots are not stored, dots would look like more outliers.
+        key: binned(paper1.boxes(truth, one, parameters), parameters)
+        if stored
+        else binned_by_truth(truth.theta, one.point, edges)
+        for key, one in readings.items()
+    } | {key: binned(one, parameters) for key, one in stored.items() if key not in readings}
     shown = {titles[key]: boxes[key] for key in titles if key in boxes and LIMITED not in key}
     drawn = {"boxes": binned_box_figure(shown, names, edges)}
     by_name = {p.name: p for p in parameters}
