@@ -105,13 +105,15 @@ def joined(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def models_of(band_sets: Sequence[Sequence[str]], overrides: Sequence[str]) -> list[Model]:
+def models_of(
+    band_sets: Sequence[Sequence[str]], overrides: Sequence[str] = (), n_constants: int = 1024
+) -> list[Model]:
     """Untrained models, the last of all bands; constants from the same mocks, in their bands."""
     models: list[Model] = []
     every = band_sets[-1]
     presets = [load_preset(PRESET, (*overrides_of(bands, 1), *overrides)) for bands in band_sets]
     systems = [build_system(preset) for preset in presets]
-    batch = mock_batch(systems[-1], 1024, 1, Stream.CONSTANTS, 0)
+    batch = mock_batch(systems[-1], n_constants, 1, Stream.CONSTANTS, 0)
     for bands, preset, system in zip(band_sets, presets, systems, strict=True):
         constants = system.constants(in_bands(batch, [every.index(band) for band in bands]))
         n_inputs = sum(len(constants[f"{name}_mean"]) for name in ("context", "photometry"))
@@ -191,7 +193,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     every = load_preset(PRESET).data["bands"]
-    models = models_of((THREE, every), ())
+    models = models_of((THREE, every))
     begun = time.perf_counter()
     rows = banks(models, options.mocks, options.seed)
     validation = banks(models, N_VALIDATION, options.seed, Stream.VALIDATION)
