@@ -23,7 +23,7 @@ SMALL = (
     "data.fields.tiles=2",
     "data.fields.held_out_tiles=2",
     "data.fields.size=96",
-    "data.setups=4",
+    "data.setups=2",
 )
 EVERY = load_preset(PRESET).data["bands"]
 
@@ -35,27 +35,26 @@ def models():
 
 @pytest.fixture(scope="module")
 def rows(models):
-    return photometry.banks(models, 512, 3)
+    return photometry.banks(models, 256, 3)
 
 
 def test_both_read_the_same_mocks_in_their_bands(models, rows):
     three, five = rows
-    assert len(three) == len(five) == 512
+    assert len(three) == len(five) == 256
     assert torch.allclose(three.theta, five.theta, atol=0, equal_nan=True)
     n_annuli = five.photometry.shape[1] // len(EVERY)
     places = [EVERY.index(band) * n_annuli + k for band in THREE for k in range(n_annuli)]
     assert torch.allclose(three.photometry, five.photometry[:, places], atol=1e-4)
-    again = photometry.banks(models, 256, 3)[1]
-    assert torch.equal(again.photometry, five.photometry[:256])
     held = photometry.banks(models, 256, 3, Stream.VALIDATION)[1]
-    assert not torch.allclose(held.theta, five.theta[:256], equal_nan=True)
+    assert not torch.allclose(held.theta, five.theta, equal_nan=True)
 
 
-def test_a_fit_learns_and_keeps_its_best_pass(models, rows):
+def test_a_fit_learns_and_keeps_its_best_pass(models, rows, monkeypatch):
+    monkeypatch.setattr(photometry, "FIT_BATCH", 128)
     model = copy.deepcopy(models[1])
     with torch.no_grad():
         before = float(photometry.loss_of(model, rows[1]))
-    least = photometry.fit(model, rows[1], rows[1], passes=30, seed=1)
+    least = photometry.fit(model, rows[1], rows[1], passes=15, seed=1)
     assert least < before - 0.5
     with torch.no_grad():
         assert float(photometry.loss_of(model, rows[1])) == pytest.approx(least, abs=1e-5)
