@@ -113,6 +113,11 @@ def in_bands(batch: Batch, chosen: Sequence[int]) -> Batch:
     return replace(batch, observation=replace(batch.observation, data=data))
 
 
+def seen_by(model: Model, batch: Batch, every: Sequence[str]) -> Batch:
+    """The same mocks in a model's bands, of ``every`` band that they were made in."""
+    return in_bands(batch, [every.index(band) for band in model.preset["data"]["bands"]])
+
+
 def read_both(
     models: Sequence[Model], batches: Iterator[Batch], seed: int
 ) -> tuple[Truth, list[Reading]]:
@@ -126,12 +131,11 @@ def read_both(
     seed : int
     """
     kept = list(batches)
-    bands = models[-1].system.data.bands  # type: ignore[attr-defined]
+    every = models[-1].preset["data"]["bands"]
     truth, readings = None, []
     for model in models:
-        chosen = [bands.index(band) for band in model.system.data.bands]  # type: ignore[attr-defined]
         method = Method("model", model.name, model, model.parameters)
-        truth, found = read_all([method], (in_bands(batch, chosen) for batch in kept), seed)
+        truth, found = read_all([method], (seen_by(model, batch, every) for batch in kept), seed)
         readings.append(found["model"])
     assert truth is not None
     return truth, readings

@@ -17,25 +17,28 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from image_bands import PRESET, THREE, in_bands, measured, overrides_of, show
+from image_bands import PRESET, THREE, in_bands, measured, overrides_of, seen_by, show
 from torch import Tensor, nn
 
 from melotte.engine.json_values import plain_json
-from melotte.engine.mocks import mock_batch
+from melotte.engine.mocks import concatenate, mock_batch
 from melotte.engine.model_files import Model
 from melotte.engine.random import Stream, keyed_generator, seeded_globally
+from melotte.engine.validation import weighted_loss
 from melotte.networks.heads import build_head
 from melotte.networks.mlp import perceptron
-from melotte.systems.base import Batch
+from melotte.systems.base import Batch, Observation
 from melotte.systems.registry import build_system, load_preset
 
 BATCH, VIEWS = 256, 2
 """Mocks drawn at once, and of each cluster."""
+INPUTS = ("context", "photometry")
+"""What is read of a network's input."""
 HIDDEN, FEATURES = 256, 128
 FIT_BATCH, PASSES, LEARNING_RATE = 512, 30, 1e-3
 N_VALIDATION = 4096
@@ -55,54 +58,13 @@ class PhotometryNetwork(nn.Module):
 
     def forward(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """As :class:`melotte.systems.cluster_images.network.ClusterImageNetwork`."""
-        features = self.features(torch.cat([inputs["context"], inputs["photometry"]], 1))
+        features = self.features(torch.cat([inputs[name] for name in INPUTS], 1))
         return {
             "posterior": self.head(features),
             "embedding": features,
             "class": self.presence(features)[:, 0],
             "visibility": self.visibility(features),
         }
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Inputs of mocks without their pictures, and the labels that a loss takes."""
-
-    context: Tensor
-    photometry: Tensor
-    theta: Tensor
-    theta_known: Tensor
-    targets: dict[str, Tensor]
-
-    def __len__(self) -> int:
-        return len(self.theta)
-
-    def select(self, rows: Tensor) -> Rows:
-        """Some of them."""
-        targets = {name: values[rows] for name, values in self.targets.items()}
-        return Rows(
-            self.context[rows],
-            self.photometry[rows],
-            self.theta[rows],
-            self.theta_known[rows],
-            targets,
-        )
-
-    def inputs(self) -> dict[str, Tensor]:
-        """Of the network."""
-        return {"context": self.context, "photometry": self.photometry}
-
-
-def joined(parts: Sequence[Rows]) -> Rows:
-    """Rows end to end."""
-    names = parts[0].targets
-    return Rows(
-        torch.cat([part.context for part in parts]),
-        torch.cat([part.photometry for part in parts]),
-        torch.cat([part.theta for part in parts]),
-        torch.cat([part.theta_known for part in parts]),
-        {name: torch.cat([part.targets[name] for part in parts]) for name in names},
-    )
 
 
 def models_of(
@@ -116,7 +78,7 @@ def models_of(
     batch = mock_batch(systems[-1], n_constants, 1, Stream.CONSTANTS, 0)
     for bands, preset, system in zip(band_sets, presets, systems, strict=True):
         constants = system.constants(in_bands(batch, [every.index(band) for band in bands]))
-        n_inputs = sum(len(constants[f"{name}_mean"]) for name in ("context", "photometry"))
+        n_inputs = sum(len(constants[f"{name}_mean"]) for name in INPUTS)
         with seeded_globally(1, Stream.INITIAL_WEIGHTS):
             network = PhotometryNetwork(
                 n_inputs, len(system.parameters), preset.model["head_settings"]
@@ -125,39 +87,34 @@ def models_of(
     return models
 
 
-def banks(models: Sequence[Model], n: int, seed: int, *keys: int) -> list[Rows]:
-    """The same mocks as each model reads them."""
-    found: list[list[Rows]] = [[] for _ in models]
-    every = models[-1].system.data.bands  # type: ignore[attr-defined]
+def banks(models: Sequence[Model], n: int, seed: int, *keys: int) -> list[Batch]:
+    """The same mocks as each model's network reads them, without the pictures."""
+    found: list[list[Batch]] = [[] for _ in models]
+    every = models[-1].preset["data"]["bands"]
     begun = told = time.perf_counter()
     for number in range(-(-n // BATCH)):
         batch = mock_batch(models[-1].system, BATCH, seed, *keys, number, views=VIEWS)
-        for model, rows in zip(models, found, strict=True):
-            chosen = [every.index(band) for band in model.system.data.bands]  # type: ignore[attr-defined]
-            rows.append(_rows(model, in_bands(batch, chosen)))
+        for model, parts in zip(models, found, strict=True):
+            parts.append(_prepared(model, seen_by(model, batch, every)))
         if time.perf_counter() - told > 30:
             told = time.perf_counter()
             done = BATCH * (number + 1)
             print(f"{done}/{n} mocks, {told - begun:.0f} s", file=sys.stderr, flush=True)
-    return [joined(rows) for rows in found]
+    return [concatenate(parts) for parts in found]
 
 
-def _rows(model: Model, batch: Batch) -> Rows:
+def _prepared(model: Model, batch: Batch) -> Batch:
     inputs = model.system.prepare(batch.observation, model.constants)
-    context, photometry = inputs["context"], inputs["photometry"]
-    assert isinstance(context, Tensor)
-    assert isinstance(photometry, Tensor)
-    return Rows(context, photometry, batch.theta, batch.theta_known, dict(batch.targets))
+    kept = {name: inputs[name] for name in INPUTS}
+    return replace(batch, observation=Observation(kept))
 
 
-def loss_of(model: Model, rows: Rows) -> Tensor:
+def loss_of(model: Model, rows: Batch) -> Tensor:
     """Mean loss, as in the training of a network of images."""
-    terms = model.system.loss(model.network(rows.inputs()), rows)  # type: ignore[arg-type]
-    total = torch.stack(list(terms.values())).sum(0)
-    return total.mean()
+    return weighted_loss(model.system.loss(model.network(rows.observation.data), rows), rows.weight)
 
 
-def fit(model: Model, rows: Rows, validation: Rows, passes: int, seed: int) -> float:
+def fit(model: Model, rows: Batch, validation: Batch, passes: int, seed: int) -> float:
     """Fit a model's network in place and give the least validation loss, of the weights kept."""
     network = model.network.train()
     steps = passes * (len(rows) // FIT_BATCH)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from melotte.parameters import Parameter
 from melotte.report.cluster_image_grids import (
     NodeScatter,
-    binned_errors,
+    binned_by_truth,
     node_scatter,
     separable,
 )
@@ -78,19 +78,20 @@ def boxes(
     truth: Truth, reading: Reading, parameters: Sequence[Parameter]
 ) -> dict[str, dict[str, Any]]:
     """Box statistics of every error against every truth (Fig. 8)."""
-    rows: dict[str, dict[str, Any]] = {}
-    for i, wrong in enumerate(parameters):
-        error = reading.point[:, i] - truth.theta[:, i]
-        rows[wrong.name] = {}
-        for k, against in enumerate(parameters):
-            found = binned_errors(truth.theta[:, k], error, EDGES[against.name])
-            rows[wrong.name][against.name] = {
-                "centres": found.centres,
-                "n": found.counts,
-                "quantiles_2_25_50_75_98": found.quantiles,
-                "std": found.std,
+    names = [parameter.name for parameter in parameters]
+    found = binned_by_truth(truth.theta, reading.point, [EDGES[name] for name in names])
+    return {
+        wrong: {
+            against: {
+                "centres": one.centres,
+                "n": one.counts,
+                "quantiles_2_25_50_75_98": one.quantiles,
+                "std": one.std,
             }
-    return rows
+            for against, one in zip(names, row, strict=True)
+        }
+        for wrong, row in zip(names, found, strict=True)
+    }
 
 
 Nodes = dict[tuple[float, float, float], Array]

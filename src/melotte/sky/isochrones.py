@@ -213,10 +213,7 @@ class StellarGrid:
         ages = torch.tensor([log_age], dtype=torch.float64, device=self.device)
         points = self.isochrone_points(ages, torch.full_like(ages, metallicity))
         mass = points.initial_mass[0, : int(points.last) + 1]
-        # Repeated points stand before an isochrone's first: keep the last of them.
-        rising = torch.ones_like(mass, dtype=torch.bool)
-        rising[:-1] = mass[1:] > mass[:-1]
-        chosen = torch.nonzero(rising)[:, 0]
+        chosen = rising_points(mass)
         return Isochrone(
             self,
             log_age,
@@ -306,6 +303,26 @@ class IsochronePoints:
     initial_mass: Tensor
     stars: Stars
     last: Tensor
+
+
+def rising_points(initial_mass: Tensor) -> Tensor:
+    """Points of an isochrone whose masses rise strictly.
+
+    Repeated points stand before an isochrone's first: the last of them is kept.
+
+    Parameters
+    ----------
+    initial_mass : Tensor, shape (n_points,)
+        Never falls.
+
+    Returns
+    -------
+    Tensor of int64, shape (n_kept,)
+        Their numbers.
+    """
+    rising = torch.ones_like(initial_mass, dtype=torch.bool)
+    rising[:-1] = initial_mass[1:] > initial_mass[:-1]
+    return torch.nonzero(rising)[:, 0]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from melotte.sky.isochrones import StellarGrid
+from melotte.sky.isochrones import StellarGrid, rising_points
 
 END_OF_MAIN_SEQUENCE = 454
 """Equivalent evolutionary point (Dotter 2016, ApJS 222, 8, Table 2)."""
@@ -125,9 +125,10 @@ def _shifts(
 ) -> MagnitudeShifts:
     """Shifts between two isochrones, of which points up to ``last`` are common to both."""
     end = int(torch.searchsorted(eep, END_OF_MAIN_SEQUENCE).clamp(max=last))
+    chosen = [rising_points(one[: end + 1]) for one in mass]
     old, new = (
-        _rising(one[: end + 1], light[: end + 1])
-        for one, light in zip(mass, magnitude, strict=True)
+        (one[points], light[points])
+        for points, one, light in zip(chosen, mass, magnitude, strict=True)
     )
     ratio = mass[1][end] / mass[0][end]
     part = ((old[0] / mass[0][end] - _UNMOVED) / (1 - _UNMOVED)).clamp(min=0)
@@ -148,13 +149,6 @@ def _shifts(
         mean = (step * weight[:, None]).sum(0, keepdim=True) / weight.sum()
         branches[kind] = light[:1].float(), mean.float()
     return MagnitudeShifts(old[0][inside].float(), dwarf[inside].float(), branches)
-
-
-def _rising(mass: Tensor, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-    """The points of an isochrone at which the mass has risen."""
-    risen = torch.ones_like(mass, dtype=torch.bool)
-    risen[:-1] = mass[1:] > mass[:-1]
-    return mass[risen], magnitude[risen]
 
 
 def _interpolated(place: Tensor, nodes: Tensor, values: Tensor) -> Tensor:
