@@ -117,6 +117,19 @@ class ProjectedStars:
         columns = [self.position, self.luminosity, self.mass[:, None], self.velocity[:, None]]
         return ProjectedStars.of(Ragged(torch.cat(columns, 1), self.offsets).select(chosen))
 
+    def among(self, n_clusters: int, chosen: Tensor) -> ProjectedStars:
+        """The same stars as those of some of ``n_clusters`` clusters, of which the rest are empty.
+
+        Parameters
+        ----------
+        n_clusters : int
+        chosen : Tensor of int64, shape (self.n_clusters,)
+            Rising numbers.
+        """
+        counts = self.offsets.new_zeros(n_clusters)
+        counts[chosen] = self.offsets.diff()
+        return replace(self, offsets=offsets_of(counts))
+
     def with_luminosity(self, luminosity: Tensor) -> ProjectedStars:
         """The same stars with other luminosities, shape (n_stars, n_bands)."""
         return replace(self, luminosity=luminosity)

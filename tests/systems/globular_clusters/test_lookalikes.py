@@ -53,6 +53,29 @@ def test_companions_stay_together(library):
     assert bool(((mass[later] > 0) == (mass[later - 1] > 0)).all())
 
 
+def test_clusters_of_more_stars_have_some_twice_elsewhere(library):
+    plain = views_of(library, None)
+    number = torch.tensor([1.0, 1.5, 2.0, 0.5, 1.0, 2.0])
+    other = views_of(library, Lookalikes(torch.ones(6), number, torch.zeros(6)))
+
+    def of_each(stars, values):
+        return torch.zeros(6).index_add(0, stars.cluster, values)
+
+    ratio = of_each(other.everything, other.everything.mass)
+    ratio = ratio / of_each(plain.everything, plain.everything.mass)
+    torch.testing.assert_close(ratio, number, rtol=0.1, atol=0)
+    assert ratio[[0, 2, 4, 5]].tolist() == pytest.approx([1, 2, 1, 2], rel=1e-5)
+    light = of_each(other.shown, other.shown.luminosity[:, 0])
+    light = light / of_each(plain.shown, plain.shown.luminosity[:, 0])
+    assert light[[0, 2, 4, 5]].tolist() == pytest.approx([1, 2, 1, 2], rel=1e-5)
+    low, high = other.everything.offsets[2:4].tolist()
+    middle = (low + high) // 2
+    first, again = (slice(low, middle), slice(middle, high))
+    mass, position = other.everything.mass, other.everything.position
+    torch.testing.assert_close(mass[first], mass[again])
+    assert float((position[first] - position[again]).norm(dim=1).median()) > 0.5
+
+
 def test_dark_mass_keeps_its_part():
     dark = DarkMass(*(torch.tensor([one]) for one in (0.2, 100.0, 0.25, 3.0)))
     other = Lookalikes(torch.tensor([2.0]), torch.tensor([0.5]), torch.zeros(1)).of_dark_mass(dark)
@@ -70,19 +93,20 @@ def test_truths_are_those_of_the_lookalikes(library):
         return {name: scenes.theta[:, i] for i, name in enumerate(names)}, scenes
 
     plain, _ = drawn()
-    other, scenes = drawn("data.size_spread=0.1", "data.least_kept=0.5")
+    other, scenes = drawn("data.size_spread=0.1", "data.number_factor=2")
     dex = (other["half_mass_radius"] / plain["half_mass_radius"]).log10()
     assert float(dex.std()) == pytest.approx(0.1, rel=0.4)
-    less = other["log_total_mass"] - plain["log_total_mass"]
-    assert -0.36 < float(less.min()) < -0.2
-    assert -0.1 < float(less.max()) < 0.03
+    change = other["log_total_mass"] - plain["log_total_mass"]
+    assert -0.35 < float(change.min()) < -0.15
+    assert 0.15 < float(change.max()) < 0.35
+    assert abs(float(change.mean())) < 0.08
     # Nearly all of a cluster that far is on the map.
     on_map = scenes.mass.sum((1, 2)).log10()
     torch.testing.assert_close(on_map, other["log_total_mass"], rtol=0, atol=0.05)
 
 
 def test_clusters_that_judge_are_the_librarys_own(library):
-    data = system_of(library, "data.size_spread=0.1", "data.least_kept=0.5").data
+    data = system_of(library, "data.size_spread=0.1", "data.number_factor=1.6").data
     generator = keyed_generator(1, 0)
     iron = torch.full((4,), -1.0)
     assert Lookalikes.draw(data, "training", iron, generator) is not None
@@ -103,7 +127,7 @@ def test_relit_clusters_have_other_metals_and_the_light_of_them(library):
     assert bool(((wanted >= low) & (wanted <= high)).all())
     assert 0.3 < float(alike.metallicity.std()) < 0.7
     plain = star_views(data, stars, snapshot, None, keyed_generator(4, 0))
-    same = replace(alike, size=torch.ones(40), kept=torch.ones(40))
+    same = replace(alike, size=torch.ones(40), number=torch.ones(40))
     relit = star_views(data, stars, snapshot, None, keyed_generator(4, 0), same)
     torch.testing.assert_close(relit.everything.mass, plain.everything.mass)
 

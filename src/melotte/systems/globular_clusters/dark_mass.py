@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import torch
@@ -33,6 +33,10 @@ class DarkMass:
     mass: Tensor
     ratio: Tensor
     scale: Tensor
+
+    def select(self, chosen: Tensor) -> DarkMass:
+        """That of some clusters, by their int64 numbers."""
+        return DarkMass(*(getattr(self, one.name)[chosen] for one in fields(self)))
 
     @classmethod
     def draw(

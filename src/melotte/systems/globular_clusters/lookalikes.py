@@ -1,16 +1,18 @@
-"""Clusters of the same shape as a library's: larger or smaller, of fewer stars, of other metals.
+"""Clusters of the same shape as a library's: of other sizes, numbers of stars and metals.
 
 A library holds few runs, and a network that sees each many times learns them by heart. A cluster in
-equilibrium stays one when its radii are multiplied by s, a share f of its stars, taken at random,
-is kept, and its speeds are multiplied by (f / s)^(1/2). Its light is that of another metallicity
-where every star gets the magnitudes of one as far in its life (:mod:`melotte.sky.relighting`).
-It has had another history, so it is a stand-in for training alone; clusters that a network is
-judged on are the library's own.
+equilibrium stays one when its radii are multiplied by s, the number of its stars by f, and its
+speeds by (f / s)^(1/2). For f < 1 a share of its stars, taken at random, is kept; for f > 1 a share
+f - 1 is there twice, in directions of their own. Factors are as often below as above 1: otherwise a
+network expects lighter clusters than there are, and its masses come out too small. The light is
+that of another metallicity where every star gets the magnitudes of one as far in its life
+(:mod:`melotte.sky.relighting`). It has had another history, so it is a stand-in for training alone;
+clusters that a network is judged on are the library's own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -29,14 +31,14 @@ class Lookalikes:
     ----------
     size : Tensor, shape (n,)
         Factor of all radii.
-    kept : Tensor, shape (n,)
-        Share of the stars that is kept, each system of stars by chance.
+    number : Tensor, shape (n,), in [0, 2]
+        Factor of the number of stars: each system of stars is left out or there twice by chance.
     metallicity : Tensor, shape (n,), dex
         Added to [Fe/H].
     """
 
     size: Tensor
-    kept: Tensor
+    number: Tensor
     metallicity: Tensor
 
     @classmethod
@@ -48,13 +50,13 @@ class Lookalikes:
         Parameters
         ----------
         data : DataSettings
-            ``size_spread``, ``least_kept`` and ``metallicity_spread``.
+            ``size_spread``, ``number_factor`` and ``metallicity_spread``.
         area : {"training", "validation", "test"}
         metallicity : Tensor, shape (n,)
             [Fe/H] of the snapshots; that of lookalikes stays within the settings' range.
         generator : torch.Generator
         """
-        spreads = data.size_spread, 1 - data.least_kept, data.metallicity_spread
+        spreads = data.size_spread, data.number_factor - 1, data.metallicity_spread
         if area != "training" or not any(spreads):
             return None
         n, device = len(metallicity), generator.device
@@ -69,13 +71,18 @@ class Lookalikes:
             wanted = torch.where(wanted < low, 2 * low - wanted, wanted)
             wanted = torch.where(wanted > high, 2 * high - wanted, wanted)
             shift = wanted.clamp(low, high) - metallicity
-        return cls(10 ** (data.size_spread * deviate), data.least_kept**uniform, shift)
+        number = data.number_factor ** (2 * uniform - 1)
+        return cls(10 ** (data.size_spread * deviate), number, shift)
 
     @property
     def speed(self) -> Tensor:
         """Factor of all velocities, shape (n,)."""
-        return (self.kept / self.size).sqrt()
+        return (self.number / self.size).sqrt()
+
+    def select(self, chosen: Tensor) -> Lookalikes:
+        """Those of some clusters, by their int64 numbers."""
+        return Lookalikes(*(getattr(self, one.name)[chosen] for one in fields(self)))
 
     def of_dark_mass(self, dark: DarkMass) -> DarkMass:
         """Dark mass that is the same part of these clusters as of the snapshots."""
-        return replace(dark, mass=dark.mass * self.kept, scale=dark.scale * self.size)
+        return replace(dark, mass=dark.mass * self.number, scale=dark.scale * self.size)

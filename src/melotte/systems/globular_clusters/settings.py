@@ -127,8 +127,8 @@ class DataSettings(Settings):
     size_spread : float, dex
         Standard deviation of the factor by which clusters of the area "training" are made larger
         or smaller; see :mod:`melotte.systems.globular_clusters.lookalikes`.
-    least_kept : float
-        Least share of their stars that is kept, uniform in the logarithm; 1 keeps all.
+    number_factor : float, in [1, 2]
+        Greatest factor of their number of stars, and one over the least; uniform in the logarithm.
     metallicity_spread : float, dex
         Standard deviation of what their [Fe/H] differs by, and their stars' light with it.
     least_stars : int
@@ -173,7 +173,7 @@ class DataSettings(Settings):
     distance_error: Range = (0.01, 0.1)
     label_spread: NotNegative = 1.0
     size_spread: NotNegative = 0.0
-    least_kept: Annotated[float, Field(gt=0, le=1)] = 1.0
+    number_factor: Annotated[float, Field(ge=1, le=2)] = 1.0
     metallicity_spread: NotNegative = 0.0
     least_stars: Annotated[int, Field(gt=0)] = 1000
     served: dict[str, tuple[float, float]] = Field(default_factory=dict)

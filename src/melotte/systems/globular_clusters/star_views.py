@@ -67,18 +67,51 @@ def star_views(
     alike : Lookalikes, optional
         That are shown instead of the snapshots; stars that they lack have no mass and no light.
     """
+    if alike is None:
+        return _seen_once(data, stars, snapshot, dark, generator)
+    share = alike.number.clamp(max=1)
+    views = _seen_once(data, stars, snapshot, dark, generator, alike, share)
+    many = torch.nonzero(alike.number > 1)[:, 0]
+    if not len(many):
+        return views
+    again = _seen_once(
+        data,
+        stars,
+        snapshot[many],
+        None if dark is None else dark.select(many),
+        generator,
+        alike.select(many),
+        alike.number[many] - 1,
+    )
+    n = len(snapshot)
+    return StarViews(
+        ProjectedStars.join(views.everything, again.everything.among(n, many)),
+        ProjectedStars.join(views.shown, again.shown.among(n, many)),
+    )
+
+
+def _seen_once(
+    data: DataSettings,
+    stars: LibraryStars,
+    snapshot: Tensor,
+    dark: DarkMass | None,
+    generator: torch.Generator,
+    alike: Lookalikes | None = None,
+    share: Tensor | None = None,
+) -> StarViews:
+    """Look at snapshots or lookalikes of them, at each star once or, by its share, not at all."""
     radius, mass = (stars.gathered(name, snapshot).float() for name in ("radius", "mass"))
     uniform = _uniform(data, stars, snapshot, generator)
     counts = stars.count[snapshot]
     size: Tensor | float = 1.0
-    if alike is not None:
+    if alike is not None and share is not None:
         lot = torch.rand(1, len(mass), generator=generator, device=mass.device)
         uniform = torch.cat([uniform, lot])
         size = torch.repeat_interleave(alike.size, counts)
     _share_with_seconds(uniform, stars.gathered("second", snapshot))
     kept: Tensor | None = None
-    if alike is not None:
-        kept = (uniform[-1] < torch.repeat_interleave(alike.kept, counts)).float()
+    if share is not None:
+        kept = (uniform[-1] < torch.repeat_interleave(share, counts)).float()
         mass = mass * kept
     along = 2 * uniform[0] - 1
     across = size * radius * (1 - along.square()).clamp(min=0).sqrt()
