@@ -37,3 +37,10 @@ def test_values_of_options_are_numbers_and_truth_values():
     assert known_of(None) == {}
     with pytest.raises(MelotteValueError, match="'distance=near' is not of the form NAME=NUMBER"):
         known_of(["distance=near"])
+
+
+def test_words_of_yes_and_no_stay_words():
+    """So that an error message shows what was typed."""
+    given = options_of(["missing_band=yes", "a=off", "b=true", "c=False", "d=1.5", "e=[1, 2]"])
+    expected = {"missing_band": "yes", "a": "off", "b": True, "c": False, "d": 1.5, "e": [1, 2]}
+    assert given == expected

@@ -52,11 +52,14 @@ def options_of(pairs: Sequence[str] | None) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for name, text in named_words(pairs or (), "--option").items():
         try:
-            options[name] = yaml.safe_load(text)
+            value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise MelotteValueError(
                 f"--option '{name}={text}': the value is not valid YAML"
             ) from error
+        # Words such as yes and off are what they say, as in YAML 1.2.
+        word = isinstance(value, bool) and text.lower() not in ("true", "false")
+        options[name] = text if word else value
     return options
 
 
