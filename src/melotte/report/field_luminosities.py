@@ -16,6 +16,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from melotte.report.point_names import name_points
 from melotte.report.style import (
     BLUE,
     GREY,
@@ -210,11 +211,6 @@ def measured_light_figure(
             panel.plot(far[:, rows], bright[:, rows], color=colour, lw=1.2, zorder=3)
             style: dict[str, Any] = {"s": 60, "marker": "*", "color": colour, "zorder": 4}
             panel.scatter(far[1, rows], bright[1, rows], label=text, **style)
-    if 0 < len(names) <= _MOST_NAMES:
-        for name, x, y in zip(names, far[1], bright[1], strict=True):
-            if np.isfinite(x) and np.isfinite(y):
-                place: dict[str, Any] = {"xytext": (-6, 4), "textcoords": "offset points"}
-                panel.annotate(name, (x, y), ha="right", fontsize=SMALL - 1, color=INK, **place)
     panel.set(xscale="log", yscale="log")
     if "log_luminosity_fov" in ranges:
         _serve(panel, *ends)
@@ -224,6 +220,8 @@ def measured_light_figure(
     panel.xaxis.set_major_formatter("{x:g}")
     label(panel, "distance / kpc", r"light of the field of view / L$_{\odot,V}$")
     legend_outside(figure, [panel], "upper left", ncols=2, handletextpad=0.2)
+    if 0 < len(names) <= _MOST_NAMES:
+        name_points(panel, names, far[1], bright[1])
     return figure
 
 
