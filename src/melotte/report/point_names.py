@@ -43,7 +43,7 @@ def name_points(axes: Axes, names: Sequence[str], x: ArrayLike, y: ArrayLike) ->
     unit = figure.dpi / 72
     taken = [Bbox.from_extents(*(at - _POINT * unit), *(at + _POINT * unit)) for at in centres]
     frame = axes.get_window_extent()
-    for row, point in zip(known, points[known], strict=True):
+    for row, point in zip(known.tolist(), points[known], strict=True):
         places = [(side, edge, step) for step in _STEPS for side, edge in _SIDES]
         tried = []
         for side, edge, step in places:
