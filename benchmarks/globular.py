@@ -13,8 +13,9 @@ single stars leaves (melotte.systems.globular_clusters.sampling_noise).
         [--maps 5000] [--seed 1] [--sets pidoc ours] [--json OUT] [--figures FOLDER]
 
 Several --faithful, trained with other losses for example, stand side by side; ratios are to the
-first. A model is a file or the name of a shipped one; "untrained" builds the preset's network as it
-begins, for trying this script and for its speed.
+first. --beside shows the methods of an earlier run on the same mocks, whose networks are not
+needed, and gives ratios to its baseline. A model is a file or the name of a shipped one;
+"untrained" builds the preset's network as it begins, for trying this script and for its speed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 
 import globular_methods as methods
 import globular_mocks as mocks
+import globular_stored as stored
 import globular_tables as tables
 import torch
 
@@ -94,6 +96,8 @@ def compare(
     found = methods.measured(scores, baseline)
     noise = methods.floor_of(ground, options.floor).as_json()
     n_runs = next(iter(found.values()))["n_runs"]
+    if options.beside:
+        baseline = stored.add_stored(found, noise, options.beside[mock_set.key])
     seconds = time.perf_counter() - begun
     print(f"\n== {mock_set.title}: {options.maps} maps of {n_runs} runs, {seconds:.0f} s")
     tables.show_errors(found, noise, mock_set.key.startswith("pidoc"))
@@ -172,6 +176,9 @@ def main() -> None:
         dest="overrides",
         help="a.b=value, of untrained networks",
     )
+    parser.add_argument(
+        "--beside", type=Path, help="JSON of an earlier run on the same mocks, shown and compared"
+    )
     parser.add_argument("--json", type=Path, help="where to write the numbers")
     parser.add_argument("--figures", type=Path, help="folder for the paper's figures")
     parser.add_argument("--quick", action="store_true", help="few mocks, untrained where not given")
@@ -187,6 +194,10 @@ def main() -> None:
         options.faithful = options.faithful or [UNTRAINED]
         options.ours = options.ours or [UNTRAINED]
         options.maps, options.floor, options.cases = 16, 16, 8
+    if options.beside:
+        options.beside = stored.stored_run(options.beside, options.maps, options.seed)
+        if absent := set(options.sets) - set(options.beside):
+            parser.error(f"--beside has no set {', '.join(sorted(absent))}; choose --sets")
     if not (options.faithful or options.ours):
         parser.error("give --faithful or --ours")
     begun = time.perf_counter()
