@@ -291,25 +291,56 @@ def test_files_that_are_no_images_are_refused(tmp_path, values):
     assert [one.id for one in read_light_maps([first, third])] == ["0", "2"]
 
 
-def test_bands_of_other_pixels_are_named_and_can_be_brought_to_one_grid(tmp_path, values):
+@pytest.mark.parametrize(("coarse", "turn"), [("B", 0.0), ("V", 0.0), ("B", 0.3)])
+def test_bands_of_other_pixels_come_to_the_grid_of_the_largest(tmp_path, coarse, turn):
+    pytest.importorskip("reproject")
+    rng = np.random.default_rng(6)
+    paths, sums = {}, {}
+    for band, zero_point in (("V", 25.0), ("B", 24.0)):
+        scale, size = (0.5, 40) if band == coarse else (0.25, 120)
+        rows, columns = np.indices((size, size)) - (size - 1) / 2
+        light = scale**2 * 900 * np.exp(-(rows**2 + columns**2) * scale**2 / 8)
+        noisy = light + rng.normal(0, scale, light.shape)
+        paths[band] = write_image(
+            tmp_path / f"{band}.fits", noisy, scale, turn, FILTER=band, MAGZPT=zero_point
+        )
+        sums[band] = light.sum() * 10 ** (0.4 * (25 - zero_point))
+    options = {"sky": "0.01,0.02", "noise": "0.5,0.25"}
+    found = read(paths["B"], paths["V"], **options)
+    assert (found.bands, found.images.shape) == (("V", "B"), (2, 40, 40))
+    assert found.pixel_scale == pytest.approx(0.5)
+    for place, band in enumerate("VB"):
+        image, factor = found.images[place], 10 ** (0.4 * place)
+        assert np.isfinite(image).all()
+        assert image.sum() == pytest.approx(sums[band], rel=0.02)
+        # The scatter of flux, not of brightness: that of a fine band's four pixels together.
+        assert np.std(image[:8]) == pytest.approx(0.5 * factor, rel=0.25 if turn == 0 else 0.5)
+        fine = band != coarse
+        assert found.sky[place] == pytest.approx((0.01, 0.02)[place] * factor * (4 if fine else 1))
+        told = (0.5, 0.25)[place] * factor * (2 if fine else 1)
+        assert found.noise[place] == pytest.approx(told)
+    if coarse == "B":
+        with pytest.raises(MelotteValueError) as caught:
+            read(*paths.values(), x=20, y=20, **options)
+        assert str(caught.value) == (
+            f"x and y: {paths['B']}: its pixels in B are 0.5 arcsec and those in V 0.25; "
+            "give ra and dec"
+        )
+    else:
+        assert read(*paths.values(), x=20, y=20).options.x == 20
+
+
+def test_bands_of_other_pixels_need_coordinates(tmp_path, values):
     first = write_image(tmp_path / "v.fits", values, FILTER="V", MAGZPT=25.0)
-    other = write_image(tmp_path / "b.fits", values, 0.5, FILTER="B", MAGZPT=24.0, MAGSYS="AB")
+    other = write_image(tmp_path / "b.fits", values, None, FILTER="B", MAGZPT=24.0, PIXSCALE=0.5)
     with pytest.raises(MelotteValueError) as caught:
         read(other, first)
     said = str(caught.value)
-    assert said.startswith(f"{other}: its pixels in B are 0.5 arcsec and those in V 0.25;")
-    assert "mosaics and positions" not in said
-    pytest.importorskip("reproject")
-    from melotte.io.reprojection import reproject_mosaics
-
-    assert "melotte.io.reprojection.reproject_mosaics" in said
-    moved = tmp_path / "moved.fits"
-    reproject_mosaics([other], first, moved)
-    found = read(first, moved)
-    assert found.bands == ("V", "B")
-    assert np.nanmean(found.images[1]) == pytest.approx(
-        7 / 4 * 10 ** (0.4 * (25 - 0.13 - 24)), rel=0.05
-    )
+    assert said.startswith(f"{other}: its pixels in B are 0.5 arcsec and those in V 0.25, and not")
+    assert "\n" not in said
+    silent = write_image(tmp_path / "s.fits", values, None, FILTER="V", MAGZPT=25.0)
+    found = read(silent, other, x=3, y=4)
+    assert (found.pixel_scale, found.options.x) == (pytest.approx(0.5), 3)
 
 
 def test_the_options_are_those_that_are_documented():

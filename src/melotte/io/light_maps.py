@@ -20,7 +20,8 @@ from melotte.flags import Flag
 from melotte.io.dispersion_files import DispersionImage, read_dispersions
 from melotte.io.image_files import image_format, is_image, open_fits, pixels, reading_fits
 from melotte.io.image_mosaics import CORNERS, tangent_plane, to_sky
-from melotte.io.image_stacks import Images, RejectedImage, common_scale
+from melotte.io.image_stacks import Images, RejectedImage
+from melotte.io.light_grids import common_grid, laid_on, other_scale, pixels_along
 from melotte.io.light_map_options import LightMapOptions
 from melotte.io.light_map_tables import (
     check_image_units,
@@ -29,7 +30,6 @@ from melotte.io.light_map_tables import (
     listed_images,
 )
 from melotte.io.light_planes import LightPlane, light_planes, plane_bands
-from melotte.io.reprojection import reprojected, same_grid
 from melotte.io.table_files import listed, shortened
 
 _WIDTHS = ("PSF_FWHM", "PSFFWHM")
@@ -243,16 +243,21 @@ def _joined(
             f"{where}: found {', '.join(by_band)}; V, V and B, or g and r are needed"
         )
     used = [by_band[band] for band in order]
-    first = used[0]
-    scale = common_scale([one.header for one in used], lambda *_: _other_scale(first, used[-1]))
+    first = common_grid(used)
+    stated_scales = [one.header.pixel_scale for one in (first, *used)]
+    scale = next((one for one in stated_scales if not math.isnan(one)), math.nan)
     if math.isnan(scale):
         raise MelotteValueError(f"{where} does not state the pixel scale; give pixel_scale=ARCSEC")
+    if first is not used[0] and not math.isnan(options.x):
+        raise MelotteValueError(f"x and y: {other_scale(used)}; give ra and dec")
+    # Of a pixel of the common grid, which holds many pixels of a finer band.
+    sides = [pixels_along(one, first) for one in used]
     levels = {
         kind: tuple(
-            factor * options.of_band(kind, place, len(used))
-            for place, factor in enumerate(one.factor for one in used)
+            one.factor * side**power * options.of_band(kind, place, len(used))
+            for place, (one, side) in enumerate(zip(used, sides, strict=True))
         )
-        for kind in ("sky", "noise")
+        for kind, power in (("sky", 2), ("noise", 1))
     }
     images, saturated = [], []
     usable = _usable(options.mask, first) if options.mask else None
@@ -263,7 +268,7 @@ def _joined(
         full = one.values >= limit if limit > 0 else np.zeros(one.values.shape, bool)
         values = one.values * np.float32(one.factor)
         if one is not first:
-            values, full = _on_grid(values, full, one, first)
+            values, full = laid_on(values, full, one, first)
         if usable is not None:
             values = np.where(usable, values, np.float32(np.nan))
         images.append(values)
@@ -290,15 +295,6 @@ def _joined(
     )
 
 
-def _other_scale(first: LightPlane, other: LightPlane) -> str:
-    """What is wrong with two bands whose pixels differ."""
-    return (
-        f"{other.path}: its pixels in {other.band} are {other.header.pixel_scale:.4g} arcsec and "
-        f"those in {first.band} {first.header.pixel_scale:.4g}; bring {other.band} to the grid of "
-        f"{first.band} first, as by melotte.io.reprojection.reproject_mosaics"
-    )
-
-
 def _stated_saturation(one: LightPlane) -> float:
     """Value from which the header says that pixels are saturated; infinite where it is silent."""
     stated = one.stated.get("SATURATE", math.inf)
@@ -308,26 +304,6 @@ def _stated_saturation(one: LightPlane) -> float:
         raise MelotteValueError(
             f"{one.path}: SATURATE {shortened(str(stated))!r} is not a number; give saturation=..."
         ) from None
-
-
-def _on_grid(
-    values: Images, full: NDArray[np.bool_], one: LightPlane, first: LightPlane
-) -> tuple[Images, NDArray[np.bool_]]:
-    """Fluxes and saturated pixels on another band's grid."""
-    shape = (int(first.values.shape[0]), int(first.values.shape[1]))
-    if values.shape == shape and same_grid(one.wcs, first.wcs, shape):
-        return values, full
-    if one.wcs is None or first.wcs is None:
-        bare = one if one.wcs is None else first
-        raise MelotteValueError(
-            f"{bare.path} has no celestial coordinates, and the images in {first.band} and "
-            f"{one.band} differ in size; a WCS, or images on the same grid, is needed"
-        )
-    moved = reprojected(values, one.wcs, first.wcs, shape)
-    if not full.any():
-        return moved, np.zeros(shape, bool)
-    touched = reprojected(full.astype(np.float32), one.wcs, first.wcs, shape)
-    return moved, touched > 0
 
 
 def _usable(path: str, first: LightPlane) -> NDArray[np.bool_]:
