@@ -18,6 +18,7 @@ import globular
 import globular_mocks as mocks
 from small_library import write_run
 
+from melotte.systems.globular_clusters.preparation import input_sizes
 from melotte.systems.registry import build_system, load_preset
 
 TINY = ("data.size=32", "data.least_stars=100")
@@ -160,3 +161,23 @@ def test_labels_of_models():
     }
     with pytest.raises(SystemExit, match="two models are called 'x'"):
         globular.labelled(["x=a", "x=b"], "ours")
+
+
+def test_the_preset_of_pidocs_mocks_is_of_these_and_our_network():
+    folder = Path(__file__).parents[2] / "benchmarks"
+    same = build_system(load_preset(str(folder / "globular-pidoc-mocks.yaml")))
+    paper, ours = (build_system(load_preset(name)) for name in ("globular-pidoc", "globular"))
+    assert same.data.families.training == paper.data.families.training
+    for name in ("split", "size", "noise", "offset", "label_spread", "mass_smoothing"):
+        assert getattr(same.data, name) == getattr(paper.data, name), name
+    assert set(same.data.pixel_scale) == set(paper.data.pixel_scale)
+    assert (min(same.data.psf_fwhms), max(same.data.psf_fwhms)) == paper.data.psf_fwhms
+    assert (same.data.size_spread, same.data.number_factor, same.data.metallicity_spread) == (
+        0,
+        1,
+        0,
+    )
+    assert same.model == ours.model
+    # So that training may begin from the shipped model.
+    assert same.parameters == ours.parameters
+    assert input_sizes(same.data) == input_sizes(ours.data)
