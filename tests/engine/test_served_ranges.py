@@ -18,8 +18,10 @@ from melotte.parameters import Parameter, Prior
 PARAMETERS = (Parameter("distance", 1.0, 100.0, scale="log"), Parameter("mass", 0.0, 10.0))
 
 
-def model(served, derived=None, head=None):
+def model(served, derived=None, head=None, shares=None):
     system = SimpleNamespace(served=served)
+    if shares is not None:
+        system.served_shares = shares
     if derived is not None:
         system.derived = derived
     network = torch.nn.ModuleList([head or build_head("autoregressive", 4, 2)])
@@ -52,6 +54,16 @@ def test_wide_posteriors_about_an_end_are_not():
     # Half on either side of the range is no proof that the object lies on one of them.
     both = torch.cat([planted(2.0), planted(80.0)], 1)
     assert flag_unserved(model({"distance": (5.0, 40.0)}), both)[0].tolist() == [0]
+
+
+def test_the_share_that_flags_can_be_set():
+    unit = planted(4.5, 44.0, 5.2, spread=0.1)
+    served = {"distance": (5.0, 40.0)}
+    wanted = int(Flag.OUT_OF_RANGE)
+    assert flag_unserved(model(served), unit)[0].tolist() == [0, 0, 0]
+    set_lower = model(served, shares={"distance": 0.6})
+    assert flag_unserved(set_lower, unit)[0].tolist() == [wanted, wanted, 0]
+    assert flag_unserved(model(served, shares={}), unit)[0].tolist() == [0, 0, 0]
 
 
 def test_objects_inside_are_rarely_flagged_and_those_twice_beyond_nearly_always():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from melotte.engine.model_files import Model
 
 UNSERVED_SHARE = 0.9
-"""Share of a posterior beyond one end of a served range that flags a row."""
+"""Share of a posterior beyond one end of a served range that flags a row, where none is set."""
 
 
 def flag_unserved(model: Model, unit: Tensor) -> tuple[NDArray[np.int64], list[str]]:
@@ -28,7 +28,8 @@ def flag_unserved(model: Model, unit: Tensor) -> tuple[NDArray[np.int64], list[s
     Parameters
     ----------
     model : Model
-        Whose system may have ``served``: a mapping from names to (low, high); and
+        Whose system may have ``served``: a mapping from names to (low, high);
+        ``served_shares``: one from some of these names to the share that flags; and
         ``derived(theta)``: a mapping from names of its own to values (n, n_samples) that follow
         from parameters (n, n_samples, n_parameters).
     unit : Tensor, shape (n, n_samples, n_parameters), unit cube
@@ -40,6 +41,7 @@ def flag_unserved(model: Model, unit: Tensor) -> tuple[NDArray[np.int64], list[s
         Which quantity lies beyond which end; empty where none does.
     """
     served: Mapping[str, tuple[float, float]] = getattr(model.system, "served", {})
+    shares: Mapping[str, float] = getattr(model.system, "served_shares", {})
     reasons = [""] * len(unit)
     if not served:
         return np.zeros(len(unit), dtype=np.int64), reasons
@@ -52,7 +54,7 @@ def flag_unserved(model: Model, unit: Tensor) -> tuple[NDArray[np.int64], list[s
         drawn = values[name].numpy()
         ends = ((drawn < low, f"below {low:g}"), (drawn > high, f"above {high:g}"))
         for beyond, end in ends:
-            for row in np.flatnonzero(beyond.mean(1) > UNSERVED_SHARE).tolist():
+            for row in np.flatnonzero(beyond.mean(1) > shares.get(name, UNSERVED_SHARE)).tolist():
                 reasons[row] = reasons[row] or f"{name} {end}, the end of what the model serves"
     flags = [int(Flag.OUT_OF_RANGE) if reason else 0 for reason in reasons]
     return np.array(flags, dtype=np.int64), reasons

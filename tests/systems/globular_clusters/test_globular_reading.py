@@ -369,7 +369,12 @@ def test_served_ranges_are_checked():
     for wrong in ("{distance: [40, 15]}", "{weight: [1, 2]}"):
         with pytest.raises(MelotteValueError, match="served"):
             load_preset("globular", [f"data.served={wrong}"])
-    load_preset("globular", ["data.served={log_luminosity_fov: [2, 5]}"])
+    only = "data.served={log_luminosity_fov: [2, 5]}"
+    load_preset("globular", [only, "data.served_shares={log_luminosity_fov: 0.5}"])
+    with pytest.raises(MelotteValueError, match=r"served_shares\.weight: distance, log_age, "):
+        load_preset("globular", [only, "data.served_shares={weight: 0.5}"])
+    with pytest.raises(MelotteValueError, match="served_shares"):
+        load_preset("globular", ["data.served_shares={distance: 0.4}"])
 
 
 def test_m13_is_read_and_said_to_be_outside(system, shared_data):

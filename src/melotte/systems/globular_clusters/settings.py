@@ -136,6 +136,8 @@ class DataSettings(Settings):
     served : mapping of str to (float, float)
         Ranges of parameters, or of :data:`DERIVED`, that a model is for, inside those it trains
         on: a row is flagged OUT_OF_RANGE where 90 % of the posterior lie beyond an end.
+    served_shares : mapping of str to float, in [0.5, 1)
+        Of some of them, another share of the posterior than 0.9.
     log_age : (float, float)
         Ages of the snapshots that are used.
     metallicity, log_total_mass, log_mass_fov, mass_to_light_v, half_mass_radius : (float, float)
@@ -177,6 +179,7 @@ class DataSettings(Settings):
     metallicity_spread: NotNegative = 0.0
     least_stars: Annotated[int, Field(gt=0)] = 1000
     served: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    served_shares: dict[str, Annotated[float, Field(ge=0.5, lt=1)]] = Field(default_factory=dict)
     log_age: tuple[float, float] = (8.4, 10.16)
     metallicity: tuple[float, float] = (-2.5, 0.1)
     log_total_mass: tuple[float, float] = (2.0, 6.5)
@@ -201,6 +204,9 @@ class DataSettings(Settings):
                     f"served.{name}: [{low}, {high}]; rising ranges of {', '.join(names)} are "
                     "allowed"
                 )
+        strange = [name for name in self.served_shares if name not in names]
+        if strange:
+            raise ValueError(f"served_shares.{strange[0]}: {', '.join(names)} are allowed")
         return self
 
     @property

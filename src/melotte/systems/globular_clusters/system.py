@@ -138,6 +138,11 @@ class GlobularClusters(ClusterMapSystem):
         """Ranges beyond which a posterior is flagged OUT_OF_RANGE."""
         return self.data.served
 
+    @property
+    def served_shares(self) -> Mapping[str, float]:
+        """Shares of a posterior beyond them that flag it."""
+        return self.data.served_shares
+
     def derived(self, theta: Tensor) -> dict[str, Tensor]:
         """What ``served`` may name beside parameters; see :data:`.settings.DERIVED`.
 
