@@ -38,8 +38,8 @@ class PlantedMaps(nn.Module):
 @pytest.fixture(scope="module")
 def model():
     """An untrained model whose preset names no library, as those of shipped models do not."""
-    # Of one component, so that no posterior has two peaks by chance.
-    settings = [*SMALL, "model.head_settings={components: 1, hidden: 16}"]
+    # Of one component, so that no posterior has two peaks by chance, and none lies out of range.
+    settings = [*SMALL, "model.head_settings={components: 1, hidden: 16}", "data.served={}"]
     preset = load_preset("globular", settings).model_dump(mode="json")
     content = preset | {"data": preset["data"] | {"library": "small"}}
     drawn = build_system(content)
