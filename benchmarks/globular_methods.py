@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,10 @@ from melotte.systems.base import Observation
 from melotte.systems.globular_clusters.map_readings import MapReading, MapTruth, read_outputs
 from melotte.systems.globular_clusters.map_scores import MapScores, coverage_of
 from melotte.systems.globular_clusters.sampling_noise import SamplingNoise, sampling_noise
+from melotte.systems.globular_clusters.scenes import GlobularScenes
 from melotte.systems.globular_clusters.settings import DataSettings
 
-SAMPLE_STREAM, CASE_STREAM = 211, 212
+SAMPLE_STREAM, NOISE_STREAM = 211, 212
 QUANTILE_SAMPLES = 200
 WARNED = int(Flag.OUT_OF_DOMAIN | Flag.OUT_OF_RANGE)
 CASES = ("in domain", "brighter", "nearer", "younger", "unknown dust")
@@ -128,7 +129,7 @@ def floor_of(ground: mocks.TestGround, n: int) -> SamplingNoise:
     data = ground.mocks.data
     low, high = data.distance_range
     places = data.test_distances or data.distances or tuple(np.geomspace(low, high, 5).tolist())
-    generator = keyed_generator(ground.seed, CASE_STREAM, 99)
+    generator = keyed_generator(ground.seed, NOISE_STREAM, 99)
     return sampling_noise(data, ground.simulator.stars, places, generator, n=n)
 
 
@@ -173,16 +174,7 @@ def flagged(
         return None
     flags: list[NDArray[np.int64]] = []
     inside: list[NDArray[np.bool_]] = []
-    for number, scenes in ground.scenes(n, 1 + CASES.index(case)):
-        usable = torch.ones(len(scenes), dtype=torch.bool)
-        if case == "in domain":
-            usable = mocks.served(scenes, mock_set, method.data)
-        if case == "brighter":
-            generator = keyed_generator(seed, CASE_STREAM, number)
-            most = method.data.served.get("log_luminosity_fov", (0.0, math.inf))[1]
-            scenes, usable = mocks.brightened(scenes, edge, most, generator)
-        elif case == "unknown dust":
-            scenes = mocks.dimmed(scenes, mock_set.data)
+    for number, scenes, usable in _scenes_of(case, ground, method.data, n, edge):
         batch = ground.recorded(scenes, number, 0.0)
         smooth = ground.recorded(scenes, number, mocks.SMOOTHING)
         observation = method.observation(batch, smooth)
@@ -196,6 +188,23 @@ def flagged(
     held = np.concatenate(inside)[~warned]
     row["distance_inside"] = float(held.mean()) if len(held) else float("nan")
     return row
+
+
+def _scenes_of(
+    case: str, ground: mocks.TestGround, data: DataSettings, n: int, edge: Any
+) -> Iterator[tuple[int, GlobularScenes, torch.Tensor]]:
+    """Numbered batches of scenes of a case, and which of them are of it."""
+    place = 1 + CASES.index(case)
+    if case == "brighter":
+        most = data.served.get("log_luminosity_fov", (0.0, math.inf))[1]
+        yield from mocks.brighter_scenes(ground, 2 * n, place, edge, most)
+        return
+    for number, scenes in ground.scenes(n, place):
+        usable = torch.ones(len(scenes), dtype=torch.bool)
+        if case == "in domain":
+            usable = mocks.served(scenes, ground.mocks, data)
+        shown = mocks.dimmed(scenes, ground.mocks.data) if case == "unknown dust" else scenes
+        yield number, shown, usable
 
 
 def _told_beyond(method: Method, observation: Observation) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,12 @@ from melotte.systems.globular_clusters.scenes import (
 )
 from melotte.systems.globular_clusters.settings import DataSettings
 from melotte.telescope.map_smoothing import PIDOC_SMOOTHING
+from melotte.telescope.projected_stars import Pointing
 
 BATCH = 64
 SMOOTHING = PIDOC_SMOOTHING
 """Of the light that pi-DOC reads, px."""
-SCENES, RECORDS, EDGES = 201, 202, 203
+SCENES, RECORDS, EDGES, BRIGHT = 201, 202, 203, 204
 PIDOC_TESTS = {
     "pixel_scale": (0.25, 0.25),
     "distances": None,
@@ -49,6 +51,8 @@ WIDE = {
 DUST = 3.3
 """A_V of clusters behind dust that nobody knows of, mag (NGC 6517 has E(B-V) = 1.08)."""
 BRIGHTER = (2.0, 4.0)
+MOST_TIMES = 12.0
+"""As many stars at most: each time is a cluster to render."""
 NEARER = (0.25, 0.5)
 YOUNGER = 0.3
 """dex below the youngest."""
@@ -235,39 +239,62 @@ def served(scenes: GlobularScenes, mocks: MockSet, of: DataSettings) -> Tensor:
     return inside
 
 
-def brightened(
-    scenes: GlobularScenes,
-    edge: tuple[Tensor, Tensor],
-    most_served: float,
-    generator: torch.Generator,
-) -> tuple[GlobularScenes, Tensor]:
-    """Scenes whose light is 2 to 4 times that of the brightest training mock at their distance.
+def brighter_scenes(
+    ground: TestGround, n: int, case: int, edge: tuple[Tensor, Tensor], most_served: float
+) -> Iterator[tuple[int, GlobularScenes, Tensor]]:
+    """Numbered batches of scenes 2 to 4 times as bright as any training mock at their distance.
 
-    The edge is ``most_served``, log10(Lsun_V), where that is fainter.
+    Clusters grow in number of stars: each is looked at again and again from other directions, so
+    its giants are more, not brighter.
 
-    Clusters grow in number of stars: light, mass and everything that counts stars.
+    Parameters
+    ----------
+    ground : TestGround
+    n, case : int
+        Scenes to draw, of which a part is usable.
+    edge : tuple of Tensor
+        Of :func:`brightest`. Its light is ``most_served``, log10(Lsun_V), where that is fainter.
+    most_served : float
 
-    Returns
-    -------
+    Yields
+    ------
+    number : int
     scenes : GlobularScenes
     usable : BoolTensor, shape (n,)
-        False where no training mock is at that distance.
+        False where no training mock is at that distance, where more than 12 times the stars
+        would be needed, or where chance left the field short of twice the edge.
     """
+    for number in range(-(-n // BATCH)):
+        many = min(BATCH, n - number * BATCH)
+        uniform = torch.rand(many, generator=keyed_generator(ground.seed, BRIGHT, case, number))
+        low, high = BRIGHTER
+        more = low * (high / low) ** uniform
+        factors = partial(_factors, more, edge, most_served)
+        generator = keyed_generator(ground.seed, SCENES, case, number)
+        scenes = ground.simulator.draw(many, generator, factors)
+        least = _edge_at(scenes.pointing, edge, most_served) + np.log10(low)
+        yield number, scenes, scenes.log_light_fov >= least
+
+
+def _factors(
+    more: Tensor,
+    edge: tuple[Tensor, Tensor],
+    most_served: float,
+    pointing: Pointing,
+    log_light_fov: Tensor,
+) -> Tensor:
+    """Factors of the numbers of stars that bring fields to ``more`` times the edge, or 1."""
+    wanted = _edge_at(pointing, edge, most_served) + torch.log10(more)
+    factor = 10 ** (wanted - log_light_fov)
+    return torch.where(factor <= MOST_TIMES, factor, 1.0)
+
+
+def _edge_at(pointing: Pointing, edge: tuple[Tensor, Tensor], most_served: float) -> Tensor:
+    """log10 of the light of the brightest training mock near each distance; inf without any."""
     far, light = edge
-    apart = torch.log(scenes.pointing.distance[:, None] / far).abs()
+    apart = torch.log(pointing.distance[:, None] / far).abs()
     most = torch.where(apart < NEIGHBOURS, light, -torch.inf).amax(1)
-    usable = torch.isfinite(most)
-    most = most.clamp(max=most_served)
-    low, high = BRIGHTER
-    uniform = torch.rand(len(scenes), generator=generator)
-    wanted = most + np.log10(low) + uniform * np.log10(high / low)
-    factor = torch.where(usable, 10 ** (wanted - scenes.log_light_fov), 1.0)
-    return replace(
-        scenes,
-        light=scenes.light * factor[:, None, None, None],
-        mass=scenes.mass * factor[:, None, None],
-        log_light_fov=scenes.log_light_fov + torch.log10(factor),
-    ), usable
+    return torch.where(torch.isfinite(most), most.clamp(max=most_served), torch.inf)
 
 
 def dimmed(scenes: GlobularScenes, data: DataSettings) -> GlobularScenes:

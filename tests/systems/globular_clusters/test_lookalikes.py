@@ -53,9 +53,9 @@ def test_companions_stay_together(library):
     assert bool(((mass[later] > 0) == (mass[later - 1] > 0)).all())
 
 
-def test_clusters_of_more_stars_have_some_twice_elsewhere(library):
+def test_clusters_of_more_stars_have_some_again_elsewhere(library):
     plain = views_of(library, None)
-    number = torch.tensor([1.0, 1.5, 2.0, 0.5, 1.0, 2.0])
+    number = torch.tensor([1.0, 1.5, 2.0, 0.5, 3.5, 5.0])
     other = views_of(library, Lookalikes(torch.ones(6), number, torch.zeros(6)))
 
     def of_each(stars, values):
@@ -64,10 +64,10 @@ def test_clusters_of_more_stars_have_some_twice_elsewhere(library):
     ratio = of_each(other.everything, other.everything.mass)
     ratio = ratio / of_each(plain.everything, plain.everything.mass)
     torch.testing.assert_close(ratio, number, rtol=0.1, atol=0)
-    assert ratio[[0, 2, 4, 5]].tolist() == pytest.approx([1, 2, 1, 2], rel=1e-5)
+    assert ratio[[0, 2, 5]].tolist() == pytest.approx([1, 2, 5], rel=1e-5)
     light = of_each(other.shown, other.shown.luminosity[:, 0])
     light = light / of_each(plain.shown, plain.shown.luminosity[:, 0])
-    assert light[[0, 2, 4, 5]].tolist() == pytest.approx([1, 2, 1, 2], rel=1e-5)
+    assert light[[0, 2, 5]].tolist() == pytest.approx([1, 2, 5], rel=1e-5)
     low, high = other.everything.offsets[2:4].tolist()
     middle = (low + high) // 2
     first, again = (slice(low, middle), slice(middle, high))

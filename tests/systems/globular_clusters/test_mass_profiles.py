@@ -119,7 +119,7 @@ def untrained(library, preset, settings):
 @pytest.mark.parametrize(
     ("preset", "settings"),
     [
-        ("globular", SMALL),
+        ("globular", [*SMALL, "data.served={}"]),
         (
             "globular-pidoc",
             [

@@ -2,12 +2,12 @@
 
 A library holds few runs, and a network that sees each many times learns them by heart. A cluster in
 equilibrium stays one when its radii are multiplied by s, the number of its stars by f, and its
-speeds by (f / s)^(1/2). For f < 1 a share of its stars, taken at random, is kept; for f > 1 a share
-f - 1 is there twice, in directions of their own. Factors are as often below as above 1: otherwise a
-network expects lighter clusters than there are, and its masses come out too small. The light is
-that of another metallicity where every star gets the magnitudes of one as far in its life
-(:mod:`melotte.sky.relighting`). It has had another history, so it is a stand-in for training alone;
-clusters that a network is judged on are the library's own.
+speeds by (f / s)^(1/2). For f < 1 a share of its stars, taken at random, is kept; for f > 1 all are
+there, and again, in directions of their own, until there are enough. Factors are as often below as
+above 1: otherwise a network expects lighter clusters than there are, and its masses come out too
+small. The light is that of another metallicity where every star gets the magnitudes of one as far
+in its life (:mod:`melotte.sky.relighting`). It has had another history, so it is a stand-in for
+training alone; clusters that a network is judged on are the library's own.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class Lookalikes:
     ----------
     size : Tensor, shape (n,)
         Factor of all radii.
-    number : Tensor, shape (n,), in [0, 2]
-        Factor of the number of stars: each system of stars is left out or there twice by chance.
+    number : Tensor, shape (n,), at least 0
+        Factor of the number of stars: each system of stars is there as often as the whole part
+        says, and once more by a chance of what is left.
     metallicity : Tensor, shape (n,), dex
         Added to [Fe/H].
     """
@@ -73,6 +74,19 @@ class Lookalikes:
             shift = wanted.clamp(low, high) - metallicity
         number = data.number_factor ** (2 * uniform - 1)
         return cls(10 ** (data.size_spread * deviate), number, shift)
+
+    @classmethod
+    def same(cls, n: int, device: torch.device | str = "cpu") -> Self:
+        """Those that are the snapshots themselves."""
+        return cls(
+            torch.ones(n, device=device),
+            torch.ones(n, device=device),
+            torch.zeros(n, device=device),
+        )
+
+    def times(self, number: Tensor) -> Lookalikes:
+        """The same, of so many times (n,) as many stars."""
+        return replace(self, number=self.number * number)
 
     @property
     def speed(self) -> Tensor:

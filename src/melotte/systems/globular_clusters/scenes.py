@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -88,6 +88,9 @@ class GlobularScenes:
         return len(self.theta)
 
 
+Richer = Callable[[Pointing, Tensor], Tensor]
+
+
 class SceneSimulator:
     """Draws scenes of one area on one device.
 
@@ -113,26 +116,40 @@ class SceneSimulator:
         drawn = ApparentFieldStars.of_the_disc(grid, bands, _FIELD_STARS, generator)
         return ApparentFieldStars(drawn.magnitude.to(self.stars.first.device))
 
-    def draw(self, n: int, generator: torch.Generator) -> GlobularScenes:
-        """Draw and render ``n`` scenes; the generator is on the device of the stars."""
-        sizes = [min(AT_ONCE, n - first) for first in range(0, n, AT_ONCE)]
-        return _joined([self._draw(size, generator) for size in sizes])
+    def draw(
+        self, n: int, generator: torch.Generator, richer: Richer | None = None
+    ) -> GlobularScenes:
+        """Draw and render ``n`` scenes.
 
-    def _draw(self, n: int, generator: torch.Generator) -> GlobularScenes:
+        Parameters
+        ----------
+        n : int
+        generator : torch.Generator, on the device of the stars
+        richer : callable, optional
+            From the pointing of some scenes and log10 of their light on the map (Lsun_V) to the
+            factors (n,), by which the stars of each cluster are to be more.
+        """
+        sizes = [min(AT_ONCE, n - first) for first in range(0, n, AT_ONCE)]
+        return _joined([self._draw(size, generator, richer) for size in sizes])
+
+    def _draw(self, n: int, generator: torch.Generator, richer: Richer | None) -> GlobularScenes:
         snapshot = self.stars.choose(n, generator)
         truth = {name: one[snapshot] for name, one in self.stars.truth.items()}
         dark = self._dark_mass(truth, generator)
         alike = Lookalikes.draw(self.data, self.area, truth["metallicity"], generator)
         views = star_views(self.data, self.stars, snapshot, dark, generator, alike)
+        pointing = self._pointing(n, generator)
+        light_fov = self._light_fov(views.shown, pointing)
+        if richer is not None:
+            number = richer(pointing, torch.log10(light_fov).float())
+            alike = (Lookalikes.same(n, generator.device) if alike is None else alike).times(number)
+            views = star_views(self.data, self.stars, snapshot, dark, generator, alike)
+            light_fov = self._light_fov(views.shown, pointing)
         if alike is not None:
             truth = _truth_of(truth, alike, views.everything)
             dark = None if dark is None else alike.of_dark_mass(dark)
-        pointing = self._pointing(n, generator)
         mass = mass_map(views.everything, pointing, self.grid)
         stars = views.shown
-        solar = 10 ** (0.4 * SOLAR_MAGNITUDE_V)
-        light_fov = star_sums(stars.luminosity[:, :1] * solar, stars, pointing, self.grid)
-        light_fov = light_fov.double().sum((1, 2, 3))
         extinction_v = self._extinction(n, generator)
         stars = self._dimmed(stars, extinction_v)
         kinematics = mock_dispersions(stars, pointing, self.data, self.grid, generator)
@@ -150,6 +167,12 @@ class SceneSimulator:
             self.stars.run[snapshot],
             extinction_v,
         )
+
+    def _light_fov(self, stars: ProjectedStars, pointing: Pointing) -> Tensor:
+        """Light in V on the map, Lsun_V, float64 (n,)."""
+        solar = 10 ** (0.4 * SOLAR_MAGNITUDE_V)
+        maps = star_sums(stars.luminosity[:, :1] * solar, stars, pointing, self.grid)
+        return maps.double().sum((1, 2, 3))
 
     def _dark_mass(
         self, truth: Mapping[str, Tensor], generator: torch.Generator
@@ -191,12 +214,15 @@ class SceneSimulator:
     def _pointing(self, n: int, generator: torch.Generator) -> Pointing:
         data, device = self.data, generator.device
         distances, widths = data.distances, data.psf_fwhms
+        limits = data.distance
+        if self.area == "training" and data.training_distance is not None:
+            limits = data.training_distance
         if self.area == "test":
             distances = data.test_distances or distances
             widths = data.test_psf_fwhms or widths
         uniform = torch.rand(n, 2, generator=generator, device=device)
         return Pointing(
-            _drawn(n, data.distance, distances, generator),
+            _drawn(n, limits, distances, generator),
             (2 * uniform - 1) * data.offset,
             _drawn(n, data.psf_fwhm, widths, generator),
             _drawn(n, data.pixel_scale, None, generator),
@@ -221,7 +247,7 @@ class SceneSimulator:
         mass_fov = mass.double().sum((1, 2))
         known = {
             **truth,
-            "distance": distance,
+            "distance": distance.clamp(*self.data.distance_range),
             "log_mass_fov": torch.log10(mass_fov),
             "mass_to_light_v": mass_fov / light_fov,
         }

@@ -69,25 +69,24 @@ def star_views(
     """
     if alike is None:
         return _seen_once(data, stars, snapshot, dark, generator)
-    share = alike.number.clamp(max=1)
-    views = _seen_once(data, stars, snapshot, dark, generator, alike, share)
-    many = torch.nonzero(alike.number > 1)[:, 0]
-    if not len(many):
-        return views
-    again = _seen_once(
-        data,
-        stars,
-        snapshot[many],
-        None if dark is None else dark.select(many),
-        generator,
-        alike.select(many),
-        alike.number[many] - 1,
-    )
-    n = len(snapshot)
-    return StarViews(
-        ProjectedStars.join(views.everything, again.everything.among(n, many)),
-        ProjectedStars.join(views.shown, again.shown.among(n, many)),
-    )
+    views = _seen_once(data, stars, snapshot, dark, generator, alike, alike.number.clamp(max=1))
+    for seen in range(1, math.ceil(float(alike.number.max()))):
+        more = torch.nonzero(alike.number > seen)[:, 0]
+        again = _seen_once(
+            data,
+            stars,
+            snapshot[more],
+            None if dark is None else dark.select(more),
+            generator,
+            alike.select(more),
+            (alike.number[more] - seen).clamp(max=1),
+        )
+        n = len(snapshot)
+        views = StarViews(
+            ProjectedStars.join(views.everything, again.everything.among(n, more)),
+            ProjectedStars.join(views.shown, again.shown.among(n, more)),
+        )
+    return views
 
 
 def _seen_once(
