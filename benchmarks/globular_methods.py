@@ -31,7 +31,7 @@ from melotte.systems.globular_clusters.settings import DataSettings
 SAMPLE_STREAM, NOISE_STREAM = 211, 212
 QUANTILE_SAMPLES = 200
 WARNED = int(Flag.OUT_OF_DOMAIN | Flag.OUT_OF_RANGE)
-CASES = ("in domain", "brighter", "nearer", "younger", "unknown dust")
+CASES = ("in domain", "brighter", "nearer", "younger", "unknown dust", "known dust")
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,8 @@ def flagged(
         mock_set = mocks.outside(mock_set, case, method.data)
     if case == "brighter" and edge is None:
         return None
+    if case == "known dust" and method.data.extinction.mean == 0:
+        return None
     try:
         ground = mocks.TestGround(mock_set, seed)
     except MelotteValueError:
@@ -201,10 +203,13 @@ def _scenes_of(
         return
     for number, scenes in ground.scenes(n, place):
         usable = torch.ones(len(scenes), dtype=torch.bool)
-        if case == "in domain":
+        if case in ("in domain", "known dust"):
             usable = mocks.served(scenes, ground.mocks, data)
-        shown = mocks.dimmed(scenes, ground.mocks.data) if case == "unknown dust" else scenes
-        yield number, shown, usable
+        if case in ("unknown dust", "known dust"):
+            scenes = mocks.dimmed(scenes, ground.mocks.data, told=case == "known dust")
+        if case == "known dust":
+            usable &= scenes.extinction_v <= data.extinction.most
+        yield number, scenes, usable
 
 
 def _told_beyond(method: Method, observation: Observation) -> NDArray[np.int64]:

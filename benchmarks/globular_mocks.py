@@ -49,7 +49,7 @@ WIDE = {
 }
 """So that every truth is known."""
 DUST = 3.3
-"""A_V of clusters behind dust that nobody knows of, mag (NGC 6517 has E(B-V) = 1.08)."""
+"""A_V of clusters behind much dust, mag (NGC 6517 has E(B-V) = 1.08)."""
 BRIGHTER = (2.0, 4.0)
 MOST_TIMES = 12.0
 """As many stars at most: each time is a cluster to render."""
@@ -297,11 +297,12 @@ def _edge_at(pointing: Pointing, edge: tuple[Tensor, Tensor], most_served: float
     return torch.where(torch.isfinite(most), most.clamp(max=most_served), torch.inf)
 
 
-def dimmed(scenes: GlobularScenes, data: DataSettings) -> GlobularScenes:
-    """The scenes behind dust of A_V = ``DUST`` that the observer does not know of."""
+def dimmed(scenes: GlobularScenes, data: DataSettings, told: bool = False) -> GlobularScenes:
+    """The scenes behind more dust, of A_V = ``DUST``, that the observer knows of or not."""
     law = scenes.light.new_tensor(extinction_law(data))
     factor = 10 ** (-0.4 * DUST * law)
-    return replace(scenes, light=scenes.light * factor[:, None, None])
+    known = scenes.extinction_v + (DUST if told else 0.0)
+    return replace(scenes, light=scenes.light * factor[:, None, None], extinction_v=known)
 
 
 def outside(mocks: MockSet, case: str, of: DataSettings) -> MockSet:

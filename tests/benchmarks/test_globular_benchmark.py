@@ -115,6 +115,10 @@ def test_cases_lie_outside_of_the_training(library, sets):
     ratio = (dim.light.sum((2, 3)) / scenes.light.sum((2, 3))).log10() / -0.4
     # Fitzpatrick 1999, by which training mocks are dimmed too: A_B / A_V is about 1.32.
     np.testing.assert_allclose(ratio.mean(0), [3.3, 3.3 * 1.32], rtol=0.03)
+    assert torch.equal(dim.extinction_v, scenes.extinction_v)
+    told = mocks.dimmed(scenes, data, told=True)
+    torch.testing.assert_close(told.extinction_v, scenes.extinction_v + mocks.DUST)
+    assert torch.equal(told.light, dim.light)
     near = mocks.TestGround(mocks.outside(sets["ours"], "nearer", sets["ours"].data), 4)
     _, scenes = next(near.scenes(16))
     assert float(scenes.pointing.distance.max()) <= sets["ours"].data.distance[0] / 2
