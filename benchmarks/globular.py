@@ -135,19 +135,20 @@ def flags(
 ) -> dict[str, Any]:
     """Cases inside and outside of each method's training, on the mocks that it was trained on."""
     found: dict[str, Any] = {}
-    edges: dict[int, Any] = {}
+    of_model: dict[int, list[methods.Method]] = {}
     for method in listed:
-        of = "pidoc" if len(method.data.bands) == 1 else "ours"
-        if method.key.endswith("V alone") or of not in sets:
+        if not method.key.endswith("V alone"):
+            of_model.setdefault(id(method.model), []).append(method)
+    for same in of_model.values():
+        of = "pidoc" if len(same[0].data.bands) == 1 else "ours"
+        if of not in sets:
             continue
-        if id(method.model) not in edges:
-            library = sets[of].data.library
-            edges[id(method.model)] = methods.training_edge(method, library, options.seed)
-        edge = edges[id(method.model)]
-        found[method.key] = {
-            case: methods.flagged(method, sets[of], case, options.cases, options.seed, edge)
-            for case in methods.CASES
-        }
+        edge = methods.training_edge(same[0], sets[of].data.library, options.seed)
+        found |= {method.key: {} for method in same}
+        for case in methods.CASES:
+            rows = methods.flagged(same, sets[of], case, options.cases, options.seed, edge)
+            for method, row in zip(same, rows, strict=True):
+                found[method.key][case] = row
     if found:
         tables.show_flags(found)
     return found

@@ -142,13 +142,14 @@ def training_edge(method: Method, library: tuple[str, ...] | None, seed: int) ->
 
 
 def flagged(
-    method: Method, mock_set: mocks.MockSet, case: str, n: int, seed: int, edge: Any
-) -> dict[str, float] | None:
+    listed: Sequence[Method], mock_set: mocks.MockSet, case: str, n: int, seed: int, edge: Any
+) -> list[dict[str, float] | None]:
     """Share of mocks of a case with OUT_OF_DOMAIN or OUT_OF_RANGE, and what the rest says.
 
     Parameters
     ----------
-    method : Method
+    listed : sequence of Method
+        Of one model, which read the same drawings.
     mock_set : MockSet
     case : str
         Of ``CASES``.
@@ -158,38 +159,53 @@ def flagged(
 
     Returns
     -------
-    dict or None
-        ``n``, ``flagged``, which a told distance that was not trained on is always, as by
-        ``melotte infer``; ``distance_inside``: share of those without a flag whose true distance
-        is in the central 95 % of the posterior (only of methods with a posterior). None where no
-        mock of the case can be made.
+    list of dict or None
+        Of each method ``n``, ``flagged``, which a told distance that was not trained on is always,
+        as by ``melotte infer``; ``distance_inside``: share of those without a flag whose true
+        distance is in the central 95 % of the posterior (only of methods with a posterior). None
+        where no mock of the case can be made.
     """
+    nothing: list[dict[str, float] | None] = [None] * len(listed)
+    data = listed[0].data
     if case in ("nearer", "younger"):
-        mock_set = mocks.outside(mock_set, case, method.data)
+        mock_set = mocks.outside(mock_set, case, data)
     if case == "brighter" and edge is None:
-        return None
-    if case == "known dust" and method.data.extinction.mean == 0:
-        return None
+        return nothing
+    if case == "known dust" and data.extinction.mean == 0:
+        return nothing
     try:
         ground = mocks.TestGround(mock_set, seed)
     except MelotteValueError:
-        return None
-    flags: list[NDArray[np.int64]] = []
-    inside: list[NDArray[np.bool_]] = []
-    for number, scenes, usable in _scenes_of(case, ground, method.data, n, edge):
+        return nothing
+    flags: list[list[NDArray[np.int64]]] = [[] for _ in listed]
+    inside: list[list[NDArray[np.bool_]]] = [[] for _ in listed]
+    for number, scenes, usable in _scenes_of(case, ground, data, n, edge):
         batch = ground.recorded(scenes, number, 0.0)
         smooth = ground.recorded(scenes, number, mocks.SMOOTHING)
-        observation = method.observation(batch, smooth)
-        found = infer_batches(method.model, [observation], QUANTILE_SAMPLES, seed, progress=False)
-        rows = usable.numpy()
-        flags.append((found.flags | _told_beyond(method, observation))[rows])
-        inside.append(_distance_inside(found, scenes.pointing.distance.numpy())[rows])
-    bits = np.concatenate(flags)
-    warned = (bits & WARNED) > 0
-    row = {"n": len(bits), "flagged": float(warned.mean()) if len(bits) else float("nan")}
+        rows = torch.nonzero(usable)[:, 0]
+        far = scenes.pointing.distance[rows].numpy()
+        for place, method in enumerate(listed):
+            observation = method.observation(batch, smooth).select(rows)
+            if not len(observation):
+                continue
+            found = infer_batches(
+                method.model, [observation], QUANTILE_SAMPLES, seed, progress=False
+            )
+            flags[place].append(found.flags | _told_beyond(method, observation))
+            inside[place].append(_distance_inside(found, far))
+    return [_share(*one) for one in zip(flags, inside, strict=True)]
+
+
+def _share(
+    flags: Sequence[NDArray[np.int64]], inside: Sequence[NDArray[np.bool_]]
+) -> dict[str, float]:
+    """Of mocks that are flagged, and of others' distances in the posterior; NaN of none."""
+    if not flags:
+        return {"n": 0, "flagged": math.nan, "distance_inside": math.nan}
+    warned = (np.concatenate(flags) & WARNED) > 0
     held = np.concatenate(inside)[~warned]
-    row["distance_inside"] = float(held.mean()) if len(held) else float("nan")
-    return row
+    rest = float(held.mean()) if len(held) else math.nan
+    return {"n": len(warned), "flagged": float(warned.mean()), "distance_inside": rest}
 
 
 def _scenes_of(
