@@ -12,6 +12,7 @@ SMALL = [
     "data.distance=[10, 60]",
     "data.size_spread=0",
     "data.number_factor=1",
+    "data.nearer_factor=1",
     "data.metallicity_spread=0",
     "model.widths=[8, 16]",
     "model.blocks=[1, 1]",

@@ -245,21 +245,19 @@ def test_distances_and_seeings_of_a_list(library):
     assert pointing.centre.abs().max() <= 5
 
 
-def test_training_clusters_from_beyond_count_as_at_the_end(library):
-    settings = ["data.distance=[6, 100]", "data.training_distance=[2, 200]"]
+def test_nearer_training_clusters_count_as_at_the_near_end(library):
+    settings = ["data.distance=[6, 100]", "data.nearer_factor=3"]
     system = system_of(library, *settings, "data.distance_share=1", "data.label_spread=0")
     scenes = system.draw(60, keyed_generator(1, 1))
     true, label = scenes.pointing.distance, scenes.theta[:, 0]
-    assert float(true.min()) < 4
-    assert float(true.max()) > 120
-    torch.testing.assert_close(label, true.clamp(6, 100))
-    assert bool(torch.isfinite(label).all())
+    assert 2 <= float(true.min()) < 4
+    assert float(true.max()) <= 100
+    torch.testing.assert_close(label, true.clamp(min=6))
     fields = mock_batch(system, 30, 1, 0).observation.data
     assert float(fields["distance_told"].min()) < 5
     for area in ("validation", "test"):
         served = system.in_area(area).draw(60, keyed_generator(1, 1))
         assert float(served.pointing.distance.min()) >= 6
-        assert float(served.pointing.distance.max()) <= 100
     low, high = system.parameters[0].low, system.parameters[0].high
     assert (low, high) == pytest.approx((6, 100), rel=2e-3)
 
@@ -332,7 +330,7 @@ def test_a_library_that_does_not_serve_is_refused(library, settings, complaint):
         ("data.bands=[B]", r"\[V, B\]"),
         ("data.size=50", "16"),
         ("data.distance=[5, 2]", "must be above 0 and not fall"),
-        ("data.training_distance=[50, 200]", "must hold distance"),
+        ("data.nearer_factor=0.5", "greater than or equal to 1"),
         ("data.distance_error=[0, 0.1]", "distance_error: .* must be above 0"),
         ("data.families={training: [a], test: [a]}", "different families"),
         ("model.blocks=[1]", "one a stage"),

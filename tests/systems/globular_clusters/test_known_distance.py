@@ -1,4 +1,4 @@
-"""Distances that are told: in mocks, by users, and to the network."""
+"""Distances that are told: in mocks, by users, and to the network; centres that are given."""
 
 import sys
 from pathlib import Path
@@ -101,3 +101,17 @@ def test_users_distances(library, image):
         told(distance_error=1)
     with pytest.raises(MelotteValueError, match="give --known distance=KPC"):
         list(observations([image], {**GIVEN, "distance": 20}, system_of(library, "null").data))
+
+
+def test_a_centre_in_pixels_and_in_coordinates_must_agree(library, image):
+    data = system_of(library, 0.5).data
+    given = GIVEN | {"ra": 200.0, "dec": -30.0}
+    (found,) = observations([image], given | {"x": 24.0, "y": 23.0}, data)
+    (pixels,) = observations([image], GIVEN | {"x": 24.0, "y": 23.0}, data)
+    np.testing.assert_array_equal(found.data["flux"], pixels.data["flux"])
+    on_sky = {name: one for name, one in given.items() if name not in "xy"}
+    (placed,) = observations([image], on_sky, data)
+    (middle,) = observations([image], GIVEN, data)
+    np.testing.assert_array_equal(placed.data["flux"], middle.data["flux"])
+    with pytest.raises(MelotteValueError, match=r"x, y and ra, dec are 2.88 arcsec apart"):
+        list(observations([image], given | {"x": 23.5, "y": 12.0}, data))

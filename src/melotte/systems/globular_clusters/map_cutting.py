@@ -24,6 +24,9 @@ from melotte.telescope.panstarrs import johnson_maps
 MIDDLE = 0.4
 """Share of the pixels within the fifth that shows whether a measured sky falls outwards."""
 
+SAME_PLACE = 2.0
+"""Distance between a centre's pixels and its coordinates, arcsec, up to which they agree."""
+
 SKY_UNIT = f"sources of magnitude {FLUX_ZERO_POINT:g}, a pixel of the file"
 """Of the sky in a result's notes; magnitudes are in the band's own system."""
 
@@ -143,17 +146,22 @@ def _centre(images: LightImages, notes: dict[str, str]) -> tuple[tuple[float, fl
     """Column and row of the cluster in the image, and the error along one axis, arcsec."""
     options = images.options
     n_rows, n_columns = images.images.shape[1:]
+    placed = _placed_on_sky(images)
     if not math.isnan(options.x):
         origin = options.image.pixel_origin
         column, row = options.x - origin, options.y - origin
+        if placed is not None:
+            apart = math.hypot(column - placed[0], row - placed[1]) * images.pixel_scale
+            if apart > SAME_PLACE:
+                raise MelotteValueError(
+                    f"x, y and ra, dec are {apart:.3g} arcsec apart; give the right ones alone "
+                    "(pixels count from pixel_origin, 0 unless given)"
+                )
         notes["centre_from"] = "given"
     elif not math.isnan(options.ra):
-        if images.wcs is None:
+        if placed is None:
             raise MelotteValueError("its image has no celestial coordinates; give x and y")
-        from astropy.coordinates import SkyCoord
-
-        place = images.wcs.world_to_pixel(SkyCoord(options.ra, options.dec, unit="deg"))
-        column, row = (float(one) for one in place)
+        column, row = placed
         notes["centre_from"] = "given"
     else:
         found = centre_of_light(images.images[0])
@@ -166,6 +174,17 @@ def _centre(images: LightImages, notes: dict[str, str]) -> tuple[tuple[float, fl
             f"{n_columns} columns and {n_rows} rows"
         )
     return (column, row), 0.0
+
+
+def _placed_on_sky(images: LightImages) -> tuple[float, float] | None:
+    """Column and row of the option's ra and dec; None without them or coordinates."""
+    options = images.options
+    if math.isnan(options.ra) or images.wcs is None:
+        return None
+    from astropy.coordinates import SkyCoord
+
+    place = images.wcs.world_to_pixel(SkyCoord(options.ra, options.dec, unit="deg"))
+    return float(place[0]), float(place[1])
 
 
 def _without_sky(images: LightImages, centre: tuple[float, float], notes: dict[str, str]) -> Maps:

@@ -214,15 +214,15 @@ class SceneSimulator:
     def _pointing(self, n: int, generator: torch.Generator) -> Pointing:
         data, device = self.data, generator.device
         distances, widths = data.distances, data.psf_fwhms
-        limits = data.distance
-        if self.area == "training" and data.training_distance is not None:
-            limits = data.training_distance
+        nearest, farthest = data.distance
+        if self.area == "training":
+            nearest /= data.nearer_factor
         if self.area == "test":
             distances = data.test_distances or distances
             widths = data.test_psf_fwhms or widths
         uniform = torch.rand(n, 2, generator=generator, device=device)
         return Pointing(
-            _drawn(n, limits, distances, generator),
+            _drawn(n, (nearest, farthest), distances, generator),
             (2 * uniform - 1) * data.offset,
             _drawn(n, data.psf_fwhm, widths, generator),
             _drawn(n, data.pixel_scale, None, generator),

@@ -82,10 +82,10 @@ class DataSettings(Settings):
         Uniform in the logarithm, as the PSF's width and the distance.
     psf_fwhm : range, arcsec
     distance : range, kpc
-    training_distance : range, kpc, optional
-        Of the area "training", beyond ``distance`` at either end. Clusters from beyond count as at
-        the end: so that what lies there is known to, and a posterior heaped at the end says "as
-        near, or nearer".
+    nearer_factor : float
+        Clusters of the area "training" come from as much nearer than ``distance``, and count as at
+        its near end: so that what lies there is known to, and a posterior heaped at that end says
+        "as near, or nearer". Not where ``distances`` are listed.
     distances, psf_fwhms : list of float, optional
         Only these values, each as often, instead.
     test_distances, test_psf_fwhms : list of float, optional
@@ -157,7 +157,7 @@ class DataSettings(Settings):
     pixel_scale: Range = (0.25, 0.25)
     psf_fwhm: Range = (0.3, 2.0)
     distance: Range = (3.0, 150.0)
-    training_distance: Range | None = None
+    nearer_factor: Annotated[float, Field(ge=1, le=100)] = 1.0
     distances: tuple[Positive, ...] | None = None
     psf_fwhms: tuple[Positive, ...] | None = None
     test_distances: tuple[Positive, ...] | None = None
@@ -200,13 +200,6 @@ class DataSettings(Settings):
             low, high = getattr(self, name)
             if not 0 < low <= high < math.inf:
                 raise ValueError(f"{name}: [{low}, {high}] must be above 0 and not fall")
-        if self.training_distance is not None:
-            (near, far), (low, high) = self.training_distance, self.distance
-            if self.distances or not 0 < near <= low <= high <= far < math.inf:
-                raise ValueError(
-                    f"training_distance: [{near}, {far}] must hold distance, [{low}, {high}], and "
-                    "goes without distances"
-                )
         if self.missing_band_share > 0 and len(self.bands) == 1:
             raise ValueError("missing_band_share: V alone cannot be missing")
         names = (*(one.name for one in self.cluster_parameters()), *DERIVED)
